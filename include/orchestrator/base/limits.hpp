@@ -1,0 +1,101 @@
+// Every limit of the product in one place. Each queue, buffer, table and string is bounded by one of these;
+// exceeding one is a named refusal, never a crash.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace orchestrator::limits {
+
+using namespace std::chrono_literals;
+
+// Wire (worker protocol)
+inline constexpr std::size_t frame_before_registration = 1024 * 1024;  ///< a registration lists every lease of its worker
+inline constexpr std::size_t frame = 1024 * 1024;
+inline constexpr std::size_t legacy_result_frame = 16 * 1024 * 1024;  ///< the original sends whole logs at once
+inline constexpr std::size_t batch_messages = 1024;                   ///< messages in one JSON array
+inline constexpr int bad_messages_in_a_row = 10;                      ///< then close 1008
+inline constexpr auto registration_deadline = 10s;                    ///< then close 4002
+inline constexpr std::size_t outbound_queue_bytes = 4 * 1024 * 1024;  ///< per peer; beyond: close 4008
+inline constexpr std::size_t unread_bytes = 4 * 1024 * 1024;          ///< per registered worker
+inline constexpr int legacy_acks_while_busy = 16;  ///< its library stops reading after 32 unread frames
+inline constexpr std::size_t legacy_waiting_jobs = 1000;  ///< execute_jobs a legacy coordinator may stack up
+inline constexpr std::size_t inventory_leases = 10'000;   ///< per list of a registration
+inline constexpr std::size_t slots_max = 10'000;
+inline constexpr std::size_t credit_per_slot_max = 64;
+
+// JSON
+inline constexpr std::size_t json_depth = 32;
+inline constexpr std::size_t json_members = 10'000;
+inline constexpr std::size_t json_key = 256;
+
+// HTTP
+inline constexpr std::size_t http_header_bytes = 8 * 1024;
+inline constexpr std::size_t http_header_count = 64;
+inline constexpr std::size_t http_target = 4 * 1024;
+inline constexpr std::size_t http_body = 1024 * 1024;
+inline constexpr std::size_t http_import_body = 8 * 1024 * 1024;
+inline constexpr std::size_t http_read_buffer = 64 * 1024;
+inline constexpr auto http_header_deadline = 5s;
+inline constexpr auto http_body_deadline = 10s;
+inline constexpr auto http_keep_alive = 30s;
+inline constexpr auto http_write_stall = 30s;
+inline constexpr std::size_t connections = 32'768;
+inline constexpr std::size_t connections_unauthenticated = 4'096;
+inline constexpr std::size_t page_default = 50;
+inline constexpr std::size_t page_max = 500;
+
+// Jobs and runs
+inline constexpr std::size_t argv_items = 256;
+inline constexpr std::size_t argv_bytes = 64 * 1024;
+inline constexpr std::size_t argv_item_bytes = 32 * 1024;
+inline constexpr std::size_t env_items = 128;
+inline constexpr std::size_t env_bytes = 64 * 1024;
+inline constexpr std::size_t stdin_bytes = 512 * 1024;
+inline constexpr std::size_t labels = 64;
+inline constexpr std::size_t label_bytes = 128;
+inline constexpr auto timeout_default = 1h;
+inline constexpr auto timeout_min = 1s;
+inline constexpr auto timeout_max = 24h * 30;
+inline constexpr auto kill_grace_default = 10s;
+inline constexpr auto kill_grace_max = 1h;
+inline constexpr int attempts_max = 100;
+inline constexpr int losses_default = 3;
+inline constexpr int rejections_max = 10;  ///< the tenth refusal by workers fails the run
+inline constexpr auto backoff_default = 10s;
+inline constexpr auto backoff_max = 24h;
+inline constexpr std::size_t output_default = 10 * 1024 * 1024;  ///< kept per attempt: first 2, last 8 MiB
+inline constexpr std::size_t output_head = 2 * 1024 * 1024;
+inline constexpr std::size_t output_max = 1024 * 1024 * 1024;
+inline constexpr std::size_t output_chunk = 64 * 1024;  ///< data bytes in one job_output
+inline constexpr std::size_t queued_runs = 1'000'000;
+inline constexpr std::size_t jobs = 100'000;
+inline constexpr std::size_t schedules = 10'000;
+inline constexpr std::size_t catch_up_runs = 10;
+inline constexpr std::size_t idempotency_key = 255;
+inline constexpr std::size_t unknown_results_kept_days = 7;
+
+// Leases (guarantees.md, "Lease and time")
+inline constexpr auto lease_ttl_default = 60s;
+inline constexpr auto lease_ttl_min = 2s;
+inline constexpr auto lease_ttl_max = 24h;
+inline constexpr auto lease_slack = 10s;            ///< lost at TTL + slack of silence
+inline constexpr auto restart_grace_min = 60s;      ///< lost no earlier than start + max(TTL, this) + extra
+inline constexpr auto restart_grace_extra = 25s;
+inline constexpr auto stall_threshold = 1s;         ///< a longer pause of ours shifts every deadline
+inline constexpr auto offer_ack_deadline = 30s;
+inline constexpr auto run_deadline_slack = 60s;     ///< after timeout + grace the attempt ends anyway
+
+// Store
+inline constexpr std::size_t commit_mutations = 4'096;
+inline constexpr std::size_t commit_bytes = 4 * 1024 * 1024;
+inline constexpr std::size_t wal_checkpoint_bytes = 4 * 1024 * 1024;
+inline constexpr std::size_t outbox_segment = 8 * 1024 * 1024;
+inline constexpr std::size_t outbox_bytes = 1024 * 1024 * 1024;
+
+// Log
+inline constexpr std::size_t log_lines = 8'192;       ///< waiting for stderr; newer ones are dropped and counted
+inline constexpr std::size_t log_line_bytes = 4'000;  ///< of one line's text: with level and time below PIPE_BUF
+
+}  // namespace orchestrator::limits

@@ -1,0 +1,33 @@
+// Opens the coordinator's data directory: two SQLite databases, a lock, and the threads that serve them.
+#pragma once
+
+#include <filesystem>
+
+#include <orchestrator/store/store.hpp>
+
+namespace orchestrator::store {
+
+/// Why a data directory could not be opened; `exit_code` is the daemon's (sysexits): 65 corrupt, 73 cannot
+/// create, 74 I/O error, 75 in use, 77 permission, 78 newer schema.
+struct open_failure {
+  int exit_code = 74;
+  std::string message;  ///< what, why, what to do
+};
+
+struct opened_store {
+  std::unique_ptr<store> store_ptr;
+  orchestrator::snapshot snapshot;
+};
+
+/// The schema version this binary writes. Older ones are migrated in one transaction, newer ones refused.
+int schema_version();
+
+/// Locks `dir` (creating it 0700 with its parent fsynced), recovers, migrates, checkpoints, raises the term
+/// under synchronous=FULL, loads the snapshot, and starts the writer, output and reader threads. `now` dates
+/// new rows. On a commit or checkpoint error other than FULL or BUSY the writer thread ends the process
+/// with 74.
+boost::system::result<opened_store, open_failure> open_sqlite_store(const std::filesystem::path& dir,
+                                                                    wall_time now, store_events events);
+[[noreturn]] void throw_exception_from_error(const open_failure& f, const boost::source_location& where);
+
+}  // namespace orchestrator::store

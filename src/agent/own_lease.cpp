@@ -1,0 +1,66 @@
+// The worker's own view of its leases: they count from the send time of its last message that was answered,
+// on CLOCK_BOOTTIME, so that it gives up before the coordinator does. Only jobs with on_lease_lost = kill
+// depend on it. The time is recorded in the outbox now and then, so that a restarted daemon does not believe
+// in a longer lease.
+#include <algorithm>
+
+#include "core.hpp"
+
+namespace orchestrator::agent {
+
+namespace {
+
+nanoseconds ttl_of(const core& c, const attempt& a) { return a.ttl.count() != 0 ? a.ttl : c.link.ttl; }
+
+boot_time lease_end(const core& c, const attempt& a) {
+  return std::max(a.contact, c.link.contact) + ttl_of(c, a);
+}
+
+void record_contact(core& c, attempt& a, boot_time at) {
+  a.contact_recorded = at;
+  write_record(c, a, record::contact, std::to_string(at.time_since_epoch().count()));
+}
+
+}  // namespace
+
+void note_contact(core& c, boot_time sent) {
+  if (sent <= c.link.contact) return;
+  c.link.contact = sent;
+  for (const std::uint64_t lease : c.kill_on_loss) {
+    attempt& a = c.attempts.at(lease);
+    if (sent - a.contact_recorded >= ttl_of(c, a) / 4) record_contact(c, a, sent);
+  }
+}
+
+void watch_lease(core& c, attempt& a) {
+  if (!a.kill_on_loss || c.is_legacy()) return;
+  c.kill_on_loss.insert(a.lease);
+  // The coordinator heard our pings within a third of the TTL when it offered this, even if no message was
+  // answered for longer; a heartbeat at once makes it certain.
+  a.contact = std::max(c.link.contact, c.now.boot - ttl_of(c, a) / 3);
+  record_contact(c, a, a.contact);
+  c.link.heartbeat_at = c.now.boot;
+}
+
+void tick_leases(core& c) {
+  for (const std::uint64_t lease : std::set<std::uint64_t>{c.kill_on_loss}) {
+    attempt& a = c.attempts.at(lease);
+    if (a.killed != kill_reason::none || c.now.boot < lease_end(c, a)) continue;
+    say(c, note_level::warning, "Killing lease {}: it could not be renewed for {}", lease,
+        format_duration(std::chrono::duration_cast<milliseconds>(ttl_of(c, a))));
+    kill_attempt(c, a, a.kill_grace, kill_reason::lease_lost);
+  }
+}
+
+std::optional<boot_time> next_lease_deadline(const core& c) {
+  std::optional<boot_time> next;
+  for (const std::uint64_t lease : c.kill_on_loss) {
+    const attempt& a = c.attempts.at(lease);
+    if (a.killed != kill_reason::none) continue;
+    const boot_time end = lease_end(c, a);
+    if (!next || end < *next) next = end;
+  }
+  return next;
+}
+
+}  // namespace orchestrator::agent

@@ -1,0 +1,192 @@
+// Calls of the HTTP API from the command line. See api_client.hpp.
+#include "api_client.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
+
+#include <orchestrator/net/http.hpp>
+#include <orchestrator/protocol/definitions.hpp>
+
+namespace orchestrator::cli {
+namespace fs = std::filesystem;
+namespace asio = boost::asio;
+namespace {
+
+constexpr auto retry_pause = std::chrono::milliseconds{200};
+constexpr auto stream_silence = std::chrono::hours{24};  ///< a quiet job may print nothing for long
+
+std::string read_first_line(const fs::path& file) {
+  std::ifstream in(file);
+  std::string line;
+  std::getline(in, line);
+  while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+  return line;
+}
+
+fs::path state_dir() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  if (state != nullptr && *state == '/') return fs::path(state) / "orchestrator";
+  const char* home = std::getenv("HOME");
+  return fs::path(home != nullptr && *home == '/' ? home : "/") / ".local/state/orchestrator";
+}
+
+bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+int exit_of_status(int status) {
+  switch (status) {
+    case 401: case 403: return exit_not_authorised;
+    case 404: return exit_not_found;
+    case 409: case 412: case 422: return exit_conflict;
+    default: return exit_refused;
+  }
+}
+
+/// The problem's detail, the field it names, and what to do, in one line.
+failure from_problem(int status, const std::string& body) {
+  failure f{exit_of_status(status), fmt::format("the coordinator answered {}", status), body};
+  const auto parsed = protocol::parse_json(body);
+  if (!parsed || !parsed->is_object()) return f;
+  const json::object& o = parsed->as_object();
+  const auto text = [&o](const char* key) {
+    const json::value* v = o.if_contains(key);
+    return v != nullptr && v->is_string() ? std::string(v->as_string()) : std::string{};
+  };
+  if (const std::string detail = text("detail"); !detail.empty()) f.message = detail;
+  if (const std::string hint = text("hint"); !hint.empty()) f.message += "; " + hint;
+  return f;
+}
+
+}  // namespace
+
+std::string find_token(const std::string& host, std::uint16_t port, const std::string& kind) {
+  if (!is_loopback(host)) return "";
+  const fs::path servers = state_dir() / "servers";
+  for (const std::string& name : {host, std::string("127.0.0.1"), std::string("localhost")}) {
+    const std::string dir = read_first_line(servers / fmt::format("{}:{}", name, port) / "data_dir");
+    if (dir.empty()) continue;
+    const std::string token = read_first_line(fs::path(dir) / (kind + ".token"));
+    if (!token.empty()) return token;
+  }
+  return "";
+}
+
+std::string url_encode(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto u = static_cast<unsigned char>(c);
+    if (std::isalnum(u) != 0 || c == '-' || c == '_' || c == '.' || c == '~') out += c;
+    else out += fmt::format("%{:02X}", u);
+  }
+  return out;
+}
+
+struct api_client::connection {
+  asio::io_context io{1};
+  std::unique_ptr<net::http_client> http = net::make_http_client(io.get_executor());
+
+  net::http_result call(net::http_call request) {
+    net::http_result out;
+    io.restart();
+    asio::co_spawn(io, http->call(std::move(request)), [&out](std::exception_ptr error, net::http_result r) {
+      if (error) std::rethrow_exception(error);
+      out = std::move(r);
+    });
+    // The client may keep a connection open: only this call is waited for.
+    while (out.status == 0 && out.message.empty() && !out.error && io.run_one() > 0) {
+    }
+    return out;
+  }
+};
+
+api_client::api_client(const settings& values) : connection_(std::make_unique<connection>()) {
+  const auto url = net::parse_server_url(values.text("server"));
+  if (!url) throw failure{exit_usage, fmt::format("--server: {}", url.error().detail), ""};
+  if (url->tls) throw failure{exit_usage, "--server: https:// is not supported by this version; use http://", ""};
+  base_ = url->http();
+  const std::string file = values.text("token-file");
+  if (!file.empty()) {
+    token_ = read_first_line(file);
+    if (token_.empty()) throw failure{exit_usage, fmt::format("--token-file: cannot read a token from {}", file), ""};
+    return;
+  }
+  token_ = find_token(url->host, url->port, "admin");
+}
+
+api_client::~api_client() = default;
+
+api_answer api_client::call(const std::string& method, const std::string& path, const json::value& body,
+                            header_list headers, std::chrono::milliseconds timeout) {
+  net::http_call request;
+  request.method = method;
+  request.url = base_ + path;
+  if (!body.is_null()) request.body = json::serialize(body);
+  request.headers = std::move(headers);
+  if (!token_.empty()) request.headers.emplace_back("Authorization", "Bearer " + token_);
+  request.timeout = timeout;
+  net::http_result r = connection_->call(std::move(request));
+  if (r.status == 0) {
+    throw failure{exit_unreachable,
+                  fmt::format("cannot reach the coordinator at {}: {}; start one with `orchestrator --role=server`, or "
+                              "name another with --server", base_, r.message), ""};
+  }
+  if (r.status < 200 || r.status > 299) throw from_problem(r.status, r.body);
+  api_answer out;
+  out.status = r.status;
+  out.headers = std::move(r.headers);
+  if (!r.body.empty()) {
+    auto parsed = protocol::parse_json(r.body);
+    if (!parsed) throw failure{exit_refused, "the answer is not JSON: is this an orchestrator server?", r.body};
+    out.body = std::move(*parsed);
+  }
+  return out;
+}
+
+api_answer api_client::call_patiently(const std::string& method, const std::string& path, const json::value& body,
+                                      header_list headers, std::chrono::milliseconds patience) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  bool told = false;
+  while (true) {
+    try {
+      return call(method, path, body, headers, std::chrono::seconds{90});
+    } catch (const failure& f) {
+      if (f.code != exit_unreachable || std::chrono::steady_clock::now() > until) throw;
+      if (!std::exchange(told, true)) fmt::print(stderr, "orchestrator: the coordinator does not answer; trying again\n");
+    }
+    std::this_thread::sleep_for(retry_pause);
+  }
+}
+
+bool api_client::stream_lines(const std::string& path, header_list headers,
+                              std::function<bool(std::string_view line)> line) {
+  net::http_call request;
+  request.url = base_ + path;
+  request.headers = std::move(headers);
+  if (!token_.empty()) request.headers.emplace_back("Authorization", "Bearer " + token_);
+  request.timeout = stream_silence;
+  std::string rest;
+  bool stopped = false;
+  request.on_data = [&](std::string_view data) {
+    rest += data;
+    std::size_t from = 0;
+    for (std::size_t end = rest.find('\n'); end != std::string::npos && !stopped; end = rest.find('\n', from)) {
+      stopped = !line(std::string_view(rest).substr(from, end - from));
+      from = end + 1;
+    }
+    rest.erase(0, from);
+    return !stopped;
+  };
+  net::http_result r = connection_->call(std::move(request));
+  if (r.status == 0) throw failure{exit_unreachable, fmt::format("cannot reach the coordinator at {}: {}", base_, r.message), ""};
+  if (r.status < 200 || r.status > 299) throw from_problem(r.status, r.body.empty() ? rest : r.body);
+  return stopped || !r.error;
+}
+
+}  // namespace orchestrator::cli

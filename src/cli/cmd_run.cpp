@@ -1,0 +1,264 @@
+// run submit|list|show|logs|wait|cancel|retry|hold|release|resolve|why, and the short forms submit, status, logs, wait, why.
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <orchestrator/base/ids.hpp>
+#include <orchestrator/base/random.hpp>
+#include <orchestrator/base/time.hpp>
+
+#include "commands.hpp"
+#include "run_flags.hpp"
+#include "run_table.hpp"
+#include "waiting.hpp"
+
+namespace orchestrator::cli {
+namespace {
+
+constexpr auto submit_patience = std::chrono::seconds{10};
+
+struct submit_flags {
+  run_flags run;
+  wait_flags wait;
+  std::string name, job, at, in, key;
+  bool hold = false;
+};
+
+int submit(session& s, const submit_flags& f) {
+  json::object body = f.run.to_json();
+  if (!f.job.empty()) body["job"] = f.job;
+  if (!f.name.empty()) body["name"] = f.name;
+  if (!f.at.empty()) body["at"] = f.at;
+  if (!f.in.empty()) body["in"] = f.in;
+  if (f.hold) body["hold"] = true;
+  // A key of our own makes it safe to ask again when the answer was lost.
+  const std::string key = f.key.empty() ? to_string(make_uuid_v4(system_random(), system_random())) : f.key;
+  const auto answer = s.api->call_patiently("POST", "/api/v1/runs", body, {{"Idempotency-Key", key}}, submit_patience);
+  return finish(s, answer.body.as_object(), f.wait);
+}
+
+void add_submit(CLI::App& parent, selection& chosen) {
+  auto f = std::make_shared<submit_flags>();
+  CLI::App* verb = add_verb(parent, "submit", "run a command or script: submit [flags] -- CMD...");
+  f->run.add(*verb);
+  f->wait.add(*verb, true);
+  verb->add_option("--name", f->name, "what it is called in lists; default from the command")->type_name("NAME");
+  verb->add_option("--job", f->job, "run this stored job instead of a command")->type_name("NAME");
+  verb->add_option("--at", f->at, "not before this time (RFC 3339)")->type_name("TIME");
+  verb->add_option("--in", f->in, "not before this long from now")->type_name("D");
+  verb->add_flag("--hold", f->hold, "wait until `run release`");
+  verb->add_option("--idempotency-key", f->key, "the same key makes one run, however often it is sent")->type_name("KEY");
+  verb->callback([f, &chosen] { chosen.action = [f](session& s) { return submit(s, *f); }; });
+}
+
+struct list_flags {
+  std::string state, job, worker, tag, since;
+  int limit = 50;
+};
+
+int list(session& s, const list_flags& f) {
+  std::string path = fmt::format("/api/v1/runs?limit={}", f.limit);
+  const std::pair<const char*, const std::string*> filters[] = {
+      {"state", &f.state}, {"job", &f.job}, {"worker", &f.worker}, {"tag", &f.tag}, {"since", &f.since}};
+  for (const auto& [key, value] : filters) {
+    if (!value->empty()) path += fmt::format("&{}={}", key, url_encode(*value));
+  }
+  const auto answer = s.api->get(path);
+  s.out.list(answer.body.at("items").as_array(), run_list_columns(), "id");
+  return exit_ok;
+}
+
+void add_list(CLI::App& parent, selection& chosen) {
+  auto f = std::make_shared<list_flags>();
+  CLI::App* verb = add_verb(parent, "list", "runs, newest first");
+  verb->add_option("--state", f->state, "queued, active, retry_wait, unknown, succeeded, failed, cancelled, expired, skipped; "
+                                        "several with commas")->type_name("STATE");
+  verb->add_option("--job", f->job, "of this job")->type_name("NAME");
+  verb->add_option("--worker", f->worker, "with an attempt on this worker")->type_name("ID");
+  verb->add_option("--tag", f->tag, "with this tag")->type_name("K=V");
+  verb->add_option("--since", f->since, "submitted since a time, or this long ago (2h)")->type_name("TIME");
+  verb->add_option("--limit", f->limit, "at most so many; default 50")->type_name("N")->check(CLI::Range(1, 500));
+  verb->callback([f, &chosen] { chosen.action = [f](session& s) { return list(s, *f); }; });
+}
+
+/// A verb that takes one run and only posts to /runs/{id}/<action>.
+void add_action(CLI::App& parent, selection& chosen, const std::string& name, const std::string& help) {
+  auto ids = std::make_shared<std::vector<std::string>>();
+  CLI::App* verb = add_verb(parent, name, help);
+  verb->add_option("id", *ids, "whole id, its beginning, 4 or more characters of its end, `last`, or a job's name")->required();
+  verb->callback([ids, name, &chosen] {
+    chosen.action = [ids, name](session& s) {
+      for (const std::string& id : *ids) {
+        const auto answer = s.api->call("POST", fmt::format("/api/v1/runs/{}/{}", url_encode(id), name));
+        s.out.one(answer.body.as_object(), run_columns(), "id");
+      }
+      return exit_ok;
+    };
+  });
+}
+
+int show(session& s, const std::string& id) {
+  const auto answer = s.api->get("/api/v1/runs/" + url_encode(id));
+  s.out.one(answer.body.as_object(), run_columns(), "id");
+  return exit_ok;
+}
+
+int overview(session& s) {
+  const auto answer = s.api->get("/api/v1/status");
+  if (s.out.how() != format::table) {
+    s.out.document(answer.body);
+    return exit_ok;
+  }
+  const json::object& o = answer.body.as_object();
+  std::string text = fmt::format("coordinator {} at {}, version {}, up since {}\n", text_of(o, "cluster").substr(0, 8),
+                                 s.api->base(), text_of(o, "version"), text_of(o, "started_at"));
+  for (const char* part : {"runs", "workers"}) {
+    std::string counts;
+    for (const auto& member : o.at(part).as_object()) {
+      if (member.value().is_number() && member.value().to_number<std::int64_t>() > 0) {
+        counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", member.value().to_number<std::int64_t>(),
+                              std::string(member.key()));
+      }
+    }
+    text += fmt::format("{:8} {}\n", part, counts.empty() ? "none" : counts);
+  }
+  write_stdout(text);
+  return exit_ok;
+}
+
+void add_show(CLI::App& parent, selection& chosen) {
+  auto id = std::make_shared<std::string>();
+  CLI::App* verb = add_verb(parent, "show", "one run with its attempts");
+  verb->add_option("id", *id, "id, part of it, `last`, or a job's name")->required();
+  verb->callback([id, &chosen] { chosen.action = [id](session& s) { return show(s, *id); }; });
+}
+
+void add_status(CLI::App& root, selection& chosen) {
+  auto id = std::make_shared<std::string>();
+  CLI::App* verb = add_verb(root, "status", "overview, or one run");
+  verb->add_option("id", *id, "id, part of it, `last`, or a job's name");
+  verb->callback([id, &chosen] {
+    chosen.action = [id](session& s) { return id->empty() ? overview(s) : show(s, *id); };
+  });
+}
+
+void add_logs(CLI::App& parent, selection& chosen) {
+  auto id = std::make_shared<std::string>();
+  auto f = std::make_shared<log_options>();
+  CLI::App* verb = add_verb(parent, "logs", "what a run printed: its stdout and stderr to ours");
+  verb->add_option("id", *id, "id, part of it, `last`, or a job's name")->required();
+  verb->add_option("--attempt", f->attempt, "of this attempt; default the newest")->type_name("N");
+  verb->add_option("--stream", f->stream, "only stdout or stderr")->check(CLI::IsMember({"stdout", "stderr"}));
+  verb->add_option("--tail", f->tail, "only the last so many bytes")->type_name("BYTES");
+  verb->add_flag("-f,--follow", f->follow, "go on until the run ends");
+  verb->callback([id, f, &chosen] {
+    chosen.action = [id, f](session& s) {
+      print_logs(s, *id, *f);
+      return exit_ok;
+    };
+  });
+}
+
+int wait(session& s, const std::vector<std::string>& ids, const wait_flags& flags) {
+  std::optional<std::chrono::milliseconds> limit;
+  if (!flags.wait_timeout.empty()) {
+    limit = parse_duration(flags.wait_timeout);
+    if (!limit) throw failure{exit_usage, "--wait-timeout takes a duration like 90s or 30m", ""};
+  }
+  const auto done = wait_for_runs(s, ids, limit);
+  if (!done) {
+    fmt::print(stderr, "orchestrator: not all ended within {}\n", flags.wait_timeout);
+    return ids.size() == 1 ? exit_ours : exit_wait_timed_out;
+  }
+  json::array items;
+  bool all_succeeded = true;
+  for (const json::object& run : *done) {
+    all_succeeded = all_succeeded && text_of(run, "state") == "succeeded";
+    items.push_back(run);
+  }
+  if (done->size() == 1) {
+    s.out.one(done->front(), run_columns(), "id");
+    return exit_code_of(done->front());
+  }
+  s.out.list(items, run_list_columns(), "id");
+  return all_succeeded ? exit_ok : exit_refused;
+}
+
+void add_wait(CLI::App& parent, selection& chosen) {
+  auto ids = std::make_shared<std::vector<std::string>>();
+  auto f = std::make_shared<wait_flags>();
+  CLI::App* verb = add_verb(parent, "wait", "wait until runs end; exits as a single run did");
+  verb->add_option("id", *ids, "ids, parts of them, or `last`")->required();
+  f->add(*verb, false);
+  verb->callback([ids, f, &chosen] { chosen.action = [ids, f](session& s) { return wait(s, *ids, *f); }; });
+}
+
+void add_why(CLI::App& parent, selection& chosen) {
+  auto id = std::make_shared<std::string>();
+  CLI::App* verb = add_verb(parent, "why", "why a run does not start: every condition, and what would let it go");
+  verb->add_option("id", *id, "id, part of it, `last`, or a job's name")->required();
+  verb->callback([id, &chosen] {
+    chosen.action = [id](session& s) {
+      const auto answer = s.api->get(fmt::format("/api/v1/runs/{}/why", url_encode(*id)));
+      if (s.out.how() != format::table) {
+        s.out.document(answer.body);
+        return exit_ok;
+      }
+      const json::object& o = answer.body.as_object();
+      const json::array& reasons = o.at("reasons").as_array();
+      std::string text = fmt::format("run {} of {} is {}{}\n", short_id(o, "run"), text_of(o, "job"), text_of(o, "state"),
+                                     text_of(o, "reason") == "-" ? "" : " (" + text_of(o, "reason") + ")");
+      for (const json::value& v : reasons) {
+        const json::object& r = v.as_object();
+        text += fmt::format("  {:18} {}\n", text_of(r, "code"), text_of(r, "detail"));
+        if (text_of(r, "remedy") != "-") text += fmt::format("  {:18} -> {}\n", "", text_of(r, "remedy"));
+      }
+      write_stdout(text);
+      return exit_ok;
+    };
+  });
+}
+
+void add_resolve(CLI::App& parent, selection& chosen) {
+  auto id = std::make_shared<std::string>();
+  auto as = std::make_shared<std::string>();
+  CLI::App* verb = add_verb(parent, "resolve", "settle a run whose end could not be known");
+  verb->add_option("id", *id, "the run")->required();
+  verb->add_option("--as", *as, "succeeded, failed or cancelled")->required()->check(
+      CLI::IsMember({"succeeded", "failed", "cancelled"}));
+  verb->callback([id, as, &chosen] {
+    chosen.action = [id, as](session& s) {
+      json::object body;
+      body["as"] = *as;
+      const auto answer = s.api->call("POST", fmt::format("/api/v1/runs/{}/resolve", url_encode(*id)), body);
+      s.out.one(answer.body.as_object(), run_columns(), "id");
+      return exit_ok;
+    };
+  });
+}
+
+}  // namespace
+
+void add_run_commands(CLI::App& root, selection& chosen) {
+  add_submit(root, chosen);
+  add_status(root, chosen);
+  add_logs(root, chosen);
+  add_wait(root, chosen);
+  add_why(root, chosen);
+  CLI::App* run = root.add_subcommand("run", "runs: submit, list, show, logs, wait, cancel, retry, hold, release, resolve, why");
+  run->fallthrough();
+  add_submit(*run, chosen);
+  add_list(*run, chosen);
+  add_show(*run, chosen);
+  add_logs(*run, chosen);
+  add_wait(*run, chosen);
+  add_action(*run, chosen, "cancel", "end a run; a waiting one never starts, a running one gets TERM, then KILL");
+  add_action(*run, chosen, "retry", "make a new run like this one");
+  add_action(*run, chosen, "hold", "keep a waiting run from starting");
+  add_action(*run, chosen, "release", "let a held run go");
+  add_resolve(*run, chosen);
+  add_why(*run, chosen);
+}
+
+}  // namespace orchestrator::cli

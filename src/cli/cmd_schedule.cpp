@@ -1,0 +1,184 @@
+// schedule add|list|next|preview|history|pause|resume.
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "commands.hpp"
+#include "run_flags.hpp"
+
+namespace orchestrator::cli {
+namespace {
+
+/// The kinds of schedule as flags; exactly one is given.
+struct schedule_flags {
+  std::string cron, every, hourly, daily, weekly, monthly, tz, catch_up, overlap, from;
+  bool manual = false;
+  int count = 5;
+
+  void add_kinds(CLI::App& app) {
+    auto* group = app.add_option_group("when", "one of");
+    group->add_option("--cron", cron, "five or six cron fields, or @daily and the like")->type_name("EXPR");
+    group->add_option("--every", every, "an interval, counted from now")->type_name("D");
+    group->add_option("--hourly", hourly, "at this minute of each hour")->type_name("MM");
+    group->add_option("--daily", daily, "at this time")->type_name("HH:MM");
+    group->add_option("--weekly", weekly, "on this day at this time")->type_name("DAY@HH:MM");
+    group->add_option("--monthly", monthly, "on this day of the month; a day it lacks is its last")->type_name("N@HH:MM");
+    group->add_flag("--manual", manual, "only by `job run`");
+    group->require_option(1);
+  }
+
+  json::object to_json() const {
+    json::object o;
+    const std::pair<const char*, const std::string*> words[] = {
+        {"cron", &cron},       {"every", &every},     {"hourly", &hourly},       {"daily", &daily},
+        {"weekly", &weekly},   {"monthly", &monthly}, {"time_zone", &tz},        {"catch_up", &catch_up},
+        {"overlap", &overlap}};
+    for (const auto& [key, value] : words) {
+      if (!value->empty()) o[key] = *value;
+    }
+    if (manual) o["manual"] = true;
+    return o;
+  }
+};
+
+const std::vector<column>& instant_columns() {
+  static const std::vector<column> columns = {
+      {"INSTANT", [](const json::object& o) { return text_of(o, "instant"); }},
+      {"UTC", [](const json::object& o) { return text_of(o, "utc"); }},
+      {"NOTE", [](const json::object& o) { return text_of(o, "note"); }}};
+  return columns;
+}
+
+struct add_flags {
+  schedule_flags when;
+  run_flags run;
+  std::string name, description;
+};
+
+int add_schedule(session& s, const add_flags& f) {
+  json::object definition = f.run.to_json();
+  definition["name"] = f.name;
+  if (!f.description.empty()) definition["description"] = f.description;
+  definition["schedule"] = f.when.to_json();
+  s.api->call("PUT", "/api/v1/jobs/" + url_encode(f.name), definition);
+  const auto next = s.api->get(fmt::format("/api/v1/schedules/{}/next?count=3", url_encode(f.name)));
+  if (s.out.how() == format::name) {
+    write_stdout(f.name + "\n");
+    return exit_ok;
+  }
+  s.out.list(next.body.as_array(), instant_columns(), "instant");
+  return exit_ok;
+}
+
+void add_add(CLI::App& parent, selection& chosen) {
+  auto f = std::make_shared<add_flags>();
+  CLI::App* verb = add_verb(parent, "add", "make or replace a scheduled job: schedule add NAME --daily 02:30 -- CMD...");
+  verb->add_option("name", f->name, "the job's name")->required();
+  f->when.add_kinds(*verb);
+  verb->add_option("--tz", f->when.tz, "IANA time zone; default UTC")->type_name("ZONE");
+  verb->add_option("--catch-up", f->when.catch_up, "missed instants: none, latest or all; default latest")->type_name("WORD");
+  verb->add_option("--overlap", f->when.overlap, "while it still runs: skip, queue, queue_all, cancel_old or allow; default skip")
+      ->type_name("WORD");
+  verb->add_option("--description", f->description, "shown in lists")->type_name("TEXT");
+  f->run.add(*verb);
+  verb->callback([f, &chosen] { chosen.action = [f](session& s) { return add_schedule(s, *f); }; });
+}
+
+int list_schedules(session& s) {
+  const auto answer = s.api->get("/api/v1/schedules");
+  const std::vector<column> columns = {
+      {"JOB", [](const json::object& o) { return text_of(o, "job"); }},
+      {"WHEN", [](const json::object& o) { return text_of(o, "text"); }},
+      {"PAUSED", [](const json::object& o) { return text_of(o, "paused"); }},
+      {"NEXT", [](const json::object& o) {
+         const json::array& next = o.at("next").as_array();
+         return next.empty() ? std::string("-") : text_of(next.front().as_object(), "instant");
+       }}};
+  s.out.list(answer.body.at("items").as_array(), columns, "job");
+  return exit_ok;
+}
+
+void add_next(CLI::App& parent, selection& chosen) {
+  auto name = std::make_shared<std::string>();
+  auto count = std::make_shared<int>(5);
+  CLI::App* verb = add_verb(parent, "next", "the next instants of a job");
+  verb->add_option("name", *name, "the job")->required();
+  verb->add_option("-n", *count, "how many; default 5")->check(CLI::Range(1, 100));
+  verb->callback([name, count, &chosen] {
+    chosen.action = [name, count](session& s) {
+      const auto answer = s.api->get(fmt::format("/api/v1/schedules/{}/next?count={}", url_encode(*name), *count));
+      s.out.list(answer.body.as_array(), instant_columns(), "instant");
+      return exit_ok;
+    };
+  });
+}
+
+void add_preview(CLI::App& parent, selection& chosen) {
+  auto f = std::make_shared<schedule_flags>();
+  CLI::App* verb = add_verb(parent, "preview", "the instants of a cron expression, without storing it");
+  verb->add_option("cron", f->cron, "five or six cron fields, quoted")->required();
+  verb->add_option("--tz", f->tz, "IANA time zone; default UTC")->type_name("ZONE");
+  verb->add_option("--from", f->from, "begin here (RFC 3339); default now")->type_name("TIME");
+  verb->add_option("-n", f->count, "how many; default 5")->check(CLI::Range(1, 100));
+  verb->callback([f, &chosen] {
+    chosen.action = [f](session& s) {
+      json::object body;
+      body["schedule"] = f->to_json();
+      body["count"] = f->count;
+      if (!f->from.empty()) body["from"] = f->from;
+      const auto answer = s.api->call("POST", "/api/v1/schedules:preview", body);
+      s.out.list(answer.body.as_array(), instant_columns(), "instant");
+      return exit_ok;
+    };
+  });
+}
+
+void add_history(CLI::App& parent, selection& chosen) {
+  auto name = std::make_shared<std::string>();
+  auto limit = std::make_shared<int>(50);
+  CLI::App* verb = add_verb(parent, "history", "what became of each past instant, and by which rule");
+  verb->add_option("name", *name, "the job")->required();
+  verb->add_option("--limit", *limit, "at most so many; default 50")->check(CLI::Range(1, 500));
+  verb->callback([name, limit, &chosen] {
+    chosen.action = [name, limit](session& s) {
+      const auto answer = s.api->get(fmt::format("/api/v1/schedules/{}/history?limit={}", url_encode(*name), *limit));
+      const std::vector<column> columns = {
+          {"INSTANT", [](const json::object& o) { return text_of(o, "instant"); }},
+          {"OUTCOME", [](const json::object& o) { return text_of(o, "outcome"); }},
+          {"RUN", [](const json::object& o) { return short_id(o, "run"); }},
+          {"RULE", [](const json::object& o) { return text_of(o, "rule"); }}};
+      s.out.list(answer.body.at("items").as_array(), columns, "instant");
+      return exit_ok;
+    };
+  });
+}
+
+void add_pause(CLI::App& parent, selection& chosen, const std::string& name, const std::string& help) {
+  auto job = std::make_shared<std::string>();
+  CLI::App* verb = add_verb(parent, name, help);
+  verb->add_option("name", *job, "the job")->required();
+  verb->callback([job, name, &chosen] {
+    chosen.action = [job, name](session& s) {
+      s.api->call("POST", fmt::format("/api/v1/schedules/{}/{}", url_encode(*job), name));
+      return exit_ok;
+    };
+  });
+}
+
+}  // namespace
+
+void add_schedule_commands(CLI::App& root, selection& chosen) {
+  CLI::App* noun = root.add_subcommand("schedule", "schedules: add, list, next, preview, history, pause, resume");
+  noun->fallthrough();
+  add_add(*noun, chosen);
+  CLI::App* list = add_verb(*noun, "list", "all scheduled jobs and when they fire next");
+  list->callback([&chosen] { chosen.action = list_schedules; });
+  add_next(*noun, chosen);
+  add_preview(*noun, chosen);
+  add_history(*noun, chosen);
+  add_pause(*noun, chosen, "pause", "fire no new instants (`job pause` also holds runs that wait)");
+  add_pause(*noun, chosen, "resume", "fire again");
+}
+
+}  // namespace orchestrator::cli

@@ -1,0 +1,74 @@
+// config show, version.
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <boost/json/array.hpp>
+#include <fmt/format.h>
+
+#include <orchestrator/base/version.hpp>
+
+#include "commands.hpp"
+
+namespace orchestrator::cli {
+namespace {
+
+std::string join(const std::vector<std::string>& list) {
+  std::string out;
+  for (const std::string& text : list) out += (out.empty() ? "" : ",") + text;
+  return out;
+}
+
+/// Settings of all three roles as this environment and file give them, with where each comes from.
+int show_config(session& s, const std::string& config, bool origin) {
+  json::array items;
+  const std::tuple<const char*, std::span<const setting>> roles[] = {
+      {"server", server_settings()}, {"worker", worker_settings()}, {"client", client_settings()}};
+  for (const auto& [role, table] : roles) {
+    const auto merged = merge_settings(role, table, {}, config);
+    if (!merged) throw failure{exit_usage, merged.error().detail + (merged.error().hint.empty() ? "" : "; " + merged.error().hint), ""};
+    for (const setting& one : table) {
+      const auto& value = merged->values.find(one.flag)->second;
+      json::object o;
+      o["role"] = role;
+      o["setting"] = json::string_view(one.flag.data(), one.flag.size());
+      o["value"] = join(value.values);
+      if (origin) o["origin"] = value.origin;
+      items.push_back(std::move(o));
+    }
+  }
+  std::vector<column> columns = {{"ROLE", [](const json::object& o) { return text_of(o, "role"); }},
+                                 {"SETTING", [](const json::object& o) { return text_of(o, "setting"); }},
+                                 {"VALUE", [](const json::object& o) { return text_of(o, "value"); }}};
+  if (origin) columns.push_back({"FROM", [](const json::object& o) { return text_of(o, "origin"); }});
+  s.out.list(items, columns, "setting");
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_system_commands(CLI::App& root, selection& chosen) {
+  CLI::App* noun = root.add_subcommand("config", "settings: show");
+  noun->fallthrough();
+  auto origin = std::make_shared<bool>(false);
+  auto file = std::make_shared<std::string>();
+  CLI::App* show = add_verb(*noun, "show", "every setting of every role as it would be used now");
+  show->add_flag("--origin", *origin, "say where each value comes from");
+  show->add_option("--file", *file, "this settings file instead of the usual places")->type_name("FILE");
+  show->callback([origin, file, &chosen] {
+    chosen.offline = true;
+    chosen.action = [origin, file](session& s) { return show_config(s, *file, *origin); };
+  });
+  CLI::App* version = add_verb(root, "version", "of this program");
+  version->callback([&chosen] {
+    chosen.offline = true;
+    chosen.action = [](session& s) {
+      json::object o;
+      o["version"] = version_text;
+      if (s.out.how() == format::json || s.out.how() == format::jsonl) s.out.document(o);
+      else write_stdout(fmt::format("orchestrator {}\n", version_text));
+      return exit_ok;
+    };
+  });
+}
+
+}  // namespace orchestrator::cli

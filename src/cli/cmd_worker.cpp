@@ -1,0 +1,80 @@
+// worker list|show|drain|resume.
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "commands.hpp"
+
+namespace orchestrator::cli {
+namespace {
+
+std::string labels_of(const json::object& o) {
+  const json::value* labels = o.if_contains("labels");
+  std::string out;
+  if (labels == nullptr || !labels->is_object()) return "-";
+  for (const auto& member : labels->as_object()) {
+    const std::string value = member.value().is_string() ? std::string(member.value().as_string()) : "";
+    out += fmt::format("{}{}={}", out.empty() ? "" : ",", std::string(member.key()), value);
+  }
+  return out.empty() ? "-" : out;
+}
+
+std::string slots_of(const json::object& o) { return text_of(o, "running") + "/" + text_of(o, "slots"); }
+
+std::vector<column> row_columns() {
+  return {{"WORKER", [](const json::object& o) { return text_of(o, "worker_id"); }},
+          {"STATE", [](const json::object& o) { return coloured_state(text_of(o, "state")); }},
+          {"BUSY", slots_of},
+          {"DRAINING", [](const json::object& o) { return text_of(o, "draining"); }},
+          {"HOST", [](const json::object& o) { return text_of(o, "hostname"); }},
+          {"LABELS", labels_of},
+          {"SEEN", [](const json::object& o) { return age_of(o, "last_seen"); }}};
+}
+
+std::vector<column> detail_columns() {
+  const auto cell = [](const char* heading, const char* key) {
+    return column{heading, [key](const json::object& o) { return text_of(o, key); }};
+  };
+  return {cell("worker", "worker_id"),
+          {"state", [](const json::object& o) { return coloured_state(text_of(o, "state")); }},
+          cell("connected", "connected"), {"busy", slots_of}, cell("waiting there", "waiting"), cell("draining", "draining"),
+          cell("instance", "instance"), cell("host", "hostname"), cell("platform", "platform"), cell("version", "version"),
+          cell("original protocol", "legacy"), {"labels", labels_of}, cell("jobs processed", "jobs_processed"),
+          {"uptime", [](const json::object& o) { return seconds_of(o, "uptime_seconds"); }},
+          cell("registered", "registered_at"), cell("last seen", "last_seen")};
+}
+
+void add_one(CLI::App& noun, selection& chosen, const std::string& name, const std::string& help) {
+  auto id = std::make_shared<std::string>();
+  CLI::App* verb = add_verb(noun, name, help);
+  verb->add_option("id", *id, "the worker")->required();
+  verb->callback([id, name, &chosen] {
+    chosen.action = [id, name](session& s) {
+      const std::string path = "/api/v1/workers/" + url_encode(*id);
+      const auto answer = name == "show" ? s.api->get(path) : s.api->call("POST", path + "/" + name);
+      s.out.one(answer.body.as_object(), detail_columns(), "worker_id");
+      return exit_ok;
+    };
+  });
+}
+
+}  // namespace
+
+void add_worker_commands(CLI::App& root, selection& chosen) {
+  CLI::App* noun = root.add_subcommand("worker", "workers: list, show, drain, resume");
+  noun->fallthrough();
+  CLI::App* list = add_verb(*noun, "list", "all workers the coordinator knows");
+  list->callback([&chosen] {
+    chosen.action = [](session& s) {
+      const auto answer = s.api->get("/api/v1/workers?limit=500");
+      s.out.list(answer.body.at("items").as_array(), row_columns(), "worker_id");
+      return exit_ok;
+    };
+  });
+  add_one(*noun, chosen, "show", "one worker");
+  add_one(*noun, chosen, "drain", "let it finish what runs and take no more");
+  add_one(*noun, chosen, "resume", "let it take work again");
+}
+
+}  // namespace orchestrator::cli

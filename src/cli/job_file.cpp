@@ -1,0 +1,262 @@
+// Reads job files. TOML becomes a JSON value and a map from JSON pointer to place; the protocol's decoder
+// judges the value, and the map turns its pointer into a place. Called by the verbs `job apply` and `job
+// validate`.
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+#include <boost/json/array.hpp>
+#include <boost/json/value.hpp>
+
+#define TOML_HEADER_ONLY 1
+#include <toml++/toml.h>
+
+#include <orchestrator/base/limits.hpp>
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/cli/job_file.hpp>
+#include <orchestrator/protocol/definitions.hpp>
+
+namespace orchestrator::cli {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+constexpr std::size_t file_bytes = 1024 * 1024;
+constexpr std::size_t files_max = 10'000;
+/// toml++ builds a table for each dot of a key and frees them recursively: some 20,000 on one line end the
+/// stack.
+constexpr std::size_t dots_per_line = 1'024;
+
+text_place place_of(const toml::source_region& source) {
+  return {std::max<std::size_t>(source.begin.line, 1), std::max<std::size_t>(source.begin.column, 1)};
+}
+
+/// `/schedule/cron` as people write it: `schedule.cron`.
+std::string key_of(std::string_view pointer) {
+  std::string key;
+  for (std::size_t i = pointer.empty() ? 0 : 1; i < pointer.size(); ++i) {
+    const std::string_view rest = pointer.substr(i);
+    if (rest.starts_with("~1") || rest.starts_with("~0")) {
+      key += rest[1] == '1' ? '/' : '~';
+      ++i;
+    } else {
+      key += pointer[i] == '/' ? '.' : pointer[i];
+    }
+  }
+  return printable(key);
+}
+
+std::string pointer_below(const std::string& parent, std::string_view key) {
+  std::string pointer = parent + '/';
+  for (const char c : key) {
+    if (c == '~')
+      pointer += "~0";
+    else if (c == '/')
+      pointer += "~1";
+    else
+      pointer += c;
+  }
+  return pointer;
+}
+
+std::string with_place(const std::string& file, text_place place, const refusal& why) {
+  std::string text = fmt::format("{}:{}:{}: ", file, place.line, place.column);
+  if (!why.pointer.empty()) text += key_of(why.pointer) + ": ";
+  text += why.detail;
+  if (!why.hint.empty()) text += " (" + why.hint + ")";
+  return text;
+}
+
+/// One refusal whose text is complete: the hint is in it already.
+refusal placed(const std::string& file, text_place place, const refusal& why) {
+  return {.code = why.code, .detail = with_place(file, place, why), .pointer = why.pointer, .hint = {}};
+}
+
+refusal about_file(const std::string& file, std::string_view what, std::string hint,
+                   errc code = errc::bad_field) {
+  return {.code = code, .detail = fmt::format("{}: {}", file, what), .pointer = {}, .hint = std::move(hint)};
+}
+
+/// Turns a TOML table into JSON and notes where everything was written. The first value that JSON cannot
+/// express is kept and the rest is converted harmlessly.
+class converter {
+ public:
+  std::optional<refusal> fault;
+  text_place fault_place;
+  std::map<std::string, text_place> places;
+
+  json::object object(const toml::table& table, const std::string& pointer, std::size_t depth) {
+    json::object out;
+    if (!fits(depth, pointer, place_of(table.source()))) return out;
+    for (const auto& [key, node] : table) {
+      const std::string below = pointer_below(pointer, key.str());
+      places[below] = place_of(key.source());
+      out[key.str()] = value(node, below, depth + 1);
+    }
+    return out;
+  }
+
+ private:
+  bool fits(std::size_t depth, const std::string& pointer, text_place place) {
+    if (depth <= limits::json_depth) return true;
+    refuse(pointer, place, fmt::format("tables and lists are nested more than {} deep", limits::json_depth),
+           {});
+    return false;
+  }
+
+  void refuse(const std::string& pointer, text_place place, std::string why, std::string hint) {
+    if (fault) return;
+    fault = refusal{
+        .code = errc::bad_field, .detail = std::move(why), .pointer = pointer, .hint = std::move(hint)};
+    fault_place = place;
+  }
+
+  json::value array(const toml::array& items, const std::string& pointer, std::size_t depth) {
+    json::array out;
+    if (!fits(depth, pointer, place_of(items.source()))) return out;
+    for (const toml::node& item : items) {
+      const std::string below = fmt::format("{}/{}", pointer, out.size());
+      places[below] = place_of(item.source());
+      out.push_back(value(item, below, depth + 1));
+    }
+    return out;
+  }
+
+  json::value value(const toml::node& node, const std::string& pointer, std::size_t depth) {
+    if (const auto* table = node.as_table()) return object(*table, pointer, depth);
+    if (const auto* items = node.as_array()) return array(*items, pointer, depth);
+    if (const auto* text = node.as_string()) return json::value(text->get());
+    if (const auto* number = node.as_integer()) return json::value(number->get());
+    if (const auto* flag = node.as_boolean()) return json::value(flag->get());
+    if (const auto* number = node.as_floating_point()) {
+      if (std::isfinite(number->get())) return json::value(number->get());
+      refuse(pointer, place_of(node.source()), "inf and nan are no values of a job", "give a number");
+      return nullptr;
+    }
+    refuse(pointer, place_of(node.source()), "no key of a job takes a TOML date or time",
+           "put it in quotes, as in \"2026-01-31T02:30:00Z\"");
+    return nullptr;
+  }
+};
+
+/// The place of a pointer, or of the nearest table around it when that key was never written.
+text_place place_in(const std::map<std::string, text_place>& places, std::string pointer) {
+  for (;;) {
+    const auto found = places.find(pointer);
+    if (found != places.end()) return found->second;
+    const std::size_t slash = pointer.rfind('/');
+    if (slash == std::string::npos || slash == 0) return {};
+    pointer.resize(slash);
+  }
+}
+
+result<std::string> read_text(const fs::path& path) {
+  const std::string name = path.string();
+  std::error_code ec;
+  if (!fs::is_regular_file(path, ec)) {
+    return about_file(name, ec ? ec.message() : "is not a file", "give a TOML file or a directory of them",
+                      errc::not_found);
+  }
+  std::ifstream in{path, std::ios::binary};
+  std::string text(file_bytes + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.bad() || !in.is_open())
+    return about_file(name, "cannot be read", "check its permissions", errc::not_found);
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  if (text.size() <= file_bytes) return text;
+  return about_file(name, fmt::format("is larger than {} bytes", file_bytes), "a job file describes one job",
+                    errc::too_large);
+}
+
+std::optional<refusal> refuse_deep_keys(const std::string& file, std::string_view text) {
+  std::size_t line = 1, dots = 0;
+  for (const char c : text) {
+    if (c == '\n') {
+      ++line;
+      dots = 0;
+    } else if (c == '.' && ++dots > dots_per_line) {
+      return placed(file, {line, 1},
+                    {.code = errc::limit,
+                     .detail = fmt::format("more than {} dots on one line", dots_per_line),
+                     .pointer = {},
+                     .hint = "put long texts into a file of their own"});
+    }
+  }
+  return std::nullopt;
+}
+
+result<loaded_job> load_job_file(const fs::path& path) {
+  const auto text = read_text(path);
+  if (!text) return text.error();
+  const std::string file = path.string();
+  if (auto bad = refuse_deep_keys(file, *text)) return *std::move(bad);
+  toml::table table;
+  try {
+    table = toml::parse(std::string_view{*text});
+  } catch (const toml::parse_error& e) {
+    return placed(
+        file, place_of(e.source()),
+        {.code = errc::bad_field, .detail = std::string{e.description()}, .pointer = {}, .hint = {}});
+  }
+  converter c;
+  loaded_job job{.file = file, .definition = {}, .body = c.object(table, "", 1), .places = {}};
+  if (c.fault) return placed(file, c.fault_place, *c.fault);
+  job.places = std::move(c.places);
+  auto definition = protocol::decode_job(job.body);
+  if (!definition) return placed(file, place_in(job.places, definition.error().pointer), definition.error());
+  job.definition = std::move(*definition);
+  return job;
+}
+
+result<std::vector<fs::path>> files_of(const fs::path& path) {
+  std::error_code ec;
+  if (!fs::is_directory(path, ec)) return std::vector<fs::path>{path};
+  std::vector<fs::path> files;
+  for (fs::directory_iterator entry{path, ec}, end; !ec && entry != end; entry.increment(ec)) {
+    if (entry->path().extension() == ".toml") files.push_back(entry->path());
+    if (files.size() <= files_max) continue;
+    return about_file(path.string(), fmt::format("has more than {} job files", files_max),
+                      "spread them over several directories", errc::limit);
+  }
+  if (ec) return about_file(path.string(), ec.message(), "check its permissions", errc::not_found);
+  if (files.empty())
+    return about_file(path.string(), "has no *.toml file", "name the file itself", errc::not_found);
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace
+
+result<std::vector<loaded_job>> load_job_files(const fs::path& path) {
+  const auto files = files_of(path);
+  if (!files) return files.error();
+  std::vector<loaded_job> jobs;
+  std::map<std::string, std::string> file_by_name;
+  for (const fs::path& file : *files) {
+    auto job = load_job_file(file);
+    if (!job) return job.error();
+    const auto [earlier, fresh] = file_by_name.emplace(job->definition.name, job->file);
+    if (!fresh) {
+      return placed(
+          job->file, place_in(job->places, "/name"),
+          {.code = errc::conflict,
+           .detail = fmt::format("the job \"{}\" is in {} already", earlier->first, earlier->second),
+           .pointer = "/name",
+           .hint = "give one of the two another name"});
+    }
+    jobs.push_back(*std::move(job));
+  }
+  return jobs;
+}
+
+std::string describe_at_place(const loaded_job& job, const refusal& why) {
+  return with_place(job.file, place_in(job.places, why.pointer), why);
+}
+
+}  // namespace orchestrator::cli

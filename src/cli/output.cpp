@@ -1,0 +1,151 @@
+// Tables and JSON on stdout. See output.hpp.
+#include "output.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+
+#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <orchestrator/base/time.hpp>
+
+namespace orchestrator::cli {
+namespace {
+
+constexpr int exit_lost_output = 74;
+
+bool colours() {
+  static const bool on = [] {
+    const char* none = std::getenv("NO_COLOR");
+    const char* term = std::getenv("TERM");
+    return stdout_is_terminal() && (none == nullptr || *none == '\0') &&
+           (term == nullptr || std::string_view(term) != "dumb");
+  }();
+  return on;
+}
+
+/// Characters a terminal shows: escape sequences and UTF-8 continuation bytes take no column.
+std::size_t width_of(std::string_view text) {
+  std::size_t width = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\033') {
+      while (i < text.size() && text[i] != 'm') ++i;
+    } else if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) {
+      ++width;
+    }
+  }
+  return width;
+}
+
+std::string pad(const std::string& text, std::size_t width) {
+  const std::size_t has = width_of(text);
+  return has < width ? text + std::string(width - has, ' ') : text;
+}
+
+}  // namespace
+
+format parse_format(const std::string& word) {
+  if (word == "json") return format::json;
+  if (word == "jsonl") return format::jsonl;
+  if (word == "name") return format::name;
+  return format::table;
+}
+
+bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
+bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
+
+void write_stdout(std::string_view data) {
+  while (!data.empty()) {
+    const ssize_t n = ::write(STDOUT_FILENO, data.data(), data.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) std::_Exit(exit_lost_output);
+    data.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+std::string text_of(const json::object& o, std::string_view key) {
+  const json::value* v = o.if_contains(key);
+  if (v == nullptr || v->is_null()) return "-";
+  if (v->is_string()) return v->as_string().empty() ? "-" : std::string(v->as_string());
+  if (v->is_bool()) return v->as_bool() ? "yes" : "no";
+  return json::serialize(*v);
+}
+
+std::string short_id(const json::object& o, std::string_view key) {
+  const std::string id = text_of(o, key);
+  return id.size() > 8 ? id.substr(id.size() - 8) : id;
+}
+
+std::string age_of(const json::object& o, std::string_view key) {
+  const std::string text = text_of(o, key);
+  const auto t = parse_rfc3339(text);
+  if (!t || !stdout_is_terminal()) return text;
+  const auto age = std::chrono::duration_cast<seconds>(read_wall_clock() - *t);
+  if (age.count() < 0) return "in " + format_duration(-age);
+  if (age < std::chrono::minutes{2}) return fmt::format("{}s ago", age.count());
+  if (age < std::chrono::hours{2}) return fmt::format("{}m ago", age.count() / 60);
+  if (age < std::chrono::hours{48}) return fmt::format("{}h ago", age.count() / 3600);
+  return fmt::format("{}d ago", age.count() / 86400);
+}
+
+std::string seconds_of(const json::object& o, std::string_view key) {
+  const json::value* v = o.if_contains(key);
+  if (v == nullptr || !v->is_number()) return "-";
+  const double s = v->to_number<double>();
+  return s < 10 ? fmt::format("{:.2f}s", s) : format_duration(milliseconds{static_cast<std::int64_t>(s) * 1000});
+}
+
+std::string coloured_state(const std::string& state) {
+  if (!colours()) return state;
+  const char* colour = "";
+  if (state == "succeeded" || state == "online") colour = "\033[32m";
+  else if (state == "failed" || state == "offline" || state == "unknown") colour = "\033[31m";
+  else if (state == "active") colour = "\033[36m";
+  else if (state == "cancelled" || state == "stale" || state == "retry_wait") colour = "\033[33m";
+  return *colour == '\0' ? state : colour + state + "\033[0m";
+}
+
+void printer::document(const json::value& v) const { write_stdout(json::serialize(v) + "\n"); }
+
+void printer::list(const json::array& items, const std::vector<column>& columns, const std::string& key) const {
+  if (format_ == format::json) return document(items);
+  std::string out;
+  if (format_ == format::jsonl || format_ == format::name) {
+    for (const json::value& item : items) {
+      out += format_ == format::jsonl ? json::serialize(item) : text_of(item.as_object(), key);
+      out += '\n';
+    }
+    return write_stdout(out);
+  }
+  std::vector<std::vector<std::string>> rows(1);
+  for (const column& c : columns) rows[0].push_back(c.heading);
+  for (const json::value& item : items) {
+    rows.emplace_back();
+    for (const column& c : columns) rows.back().push_back(c.cell(item.as_object()));
+  }
+  std::vector<std::size_t> widths(columns.size(), 0);
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
+  }
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) out += i + 1 == row.size() ? row[i] : pad(row[i], widths[i] + 2);
+    out += '\n';
+  }
+  write_stdout(out);
+}
+
+void printer::one(const json::object& item, const std::vector<column>& columns, const std::string& key) const {
+  if (format_ == format::json || format_ == format::jsonl) return document(item);
+  if (format_ == format::name) return write_stdout(text_of(item, key) + "\n");
+  std::size_t width = 0;
+  for (const column& c : columns) width = std::max(width, width_of(c.heading));
+  std::string out;
+  for (const column& c : columns) {
+    const std::string cell = c.cell(item);
+    if (cell != "-") out += pad(c.heading, width + 2) + cell + "\n";
+  }
+  write_stdout(out);
+}
+
+}  // namespace orchestrator::cli

@@ -1,0 +1,92 @@
+// `--role=server|worker [flags]`: reads a daemon's flags. A daemon with a wrong flag ends with 64 and says which.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/base/version.hpp>
+#include <orchestrator/cli/cli.hpp>
+
+#include "usage.hpp"
+
+namespace orchestrator::cli {
+namespace {
+
+constexpr int exit_daemon_usage = 64;
+constexpr int exit_daemon_config = 78;
+
+/// `--role` with subcommand words, or with a value we do not have.
+std::optional<std::string> role_in(int argc, char** argv, bool& given) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--") break;
+    if (word.starts_with("--role=")) {
+      given = true;
+      return std::string(word.substr(7));
+    }
+    if (word == "--role") {
+      given = true;
+      if (i + 1 < argc) return std::string(argv[i + 1]);
+      return std::string{};
+    }
+  }
+  return std::nullopt;
+}
+
+std::string footer(std::string_view role) {
+  if (role == "server") {
+    return "\nEvery flag is also an environment variable (--lease-ttl is ORCHESTRATOR_LEASE_TTL) and a key of [server] in\n"
+           "orchestrator.toml (lease_ttl); flags win over the environment, the environment over the file.\n\n"
+           "Exit codes: 0 stopped, 64 wrong flag, 65 damaged data, 73 cannot create, 74 I/O error, 75 in use,\n"
+           "77 permission, 78 configuration.\n";
+  }
+  return "\nEvery flag is also an environment variable (--slots is ORCHESTRATOR_SLOTS) and a key of [worker] in\n"
+         "orchestrator.toml; flags win over the environment, the environment over the file.\n"
+         "The token is read from --token-file; for a coordinator of the same user on loopback it is found by itself.\n";
+}
+
+}  // namespace
+
+std::optional<role_choice> parse_role(int argc, char** argv) {
+  bool given = false;
+  const auto role = role_in(argc, argv, given);
+  if (!given) return std::nullopt;
+  if (*role != "server" && *role != "worker") {
+    fmt::print(stderr, "orchestrator: --role takes server or worker, not `{}`\n", printable(*role));
+    return role_choice{std::nullopt, exit_daemon_usage};
+  }
+  CLI::App app(*role == "server" ? "The coordinator: keeps jobs, schedules and history, and dispatches runs to workers."
+                                 : "A worker: dials the coordinator, runs processes and reports their results.");
+  app.name("orchestrator --role=" + *role);
+  app.set_help_flag("-h,--help", "print this help");
+  app.footer(footer(*role));
+  std::string role_value, config;
+  app.add_option("--role", role_value, "server or worker")->required();
+  app.add_option("--config", config, "settings file; default $XDG_CONFIG_HOME/orchestrator/orchestrator.toml, else /etc")
+      ->type_name("FILE");
+  const auto table = *role == "server" ? server_settings() : worker_settings();
+  flag_reader flags;
+  flags.add(app, table);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    fmt::print("{}", app.help());
+    return role_choice{std::nullopt, 0};
+  } catch (const CLI::ParseError& e) {
+    if (argc > 2 && e.get_name() == "ExtrasError" && argv[1][0] != '-') {
+      fmt::print(stderr, "orchestrator: --role starts a daemon and cannot be combined with a command (`{}`)\n", argv[1]);
+      return role_choice{std::nullopt, exit_usage};
+    }
+    fmt::print(stderr, "orchestrator --role={}: {}\n", *role, explain_parse_error(app, e, argc, argv));
+    return role_choice{std::nullopt, exit_daemon_usage};
+  }
+  auto merged = merge_settings(*role, table, flags.given(), config);
+  if (!merged) {
+    const bool from_flag = merged.error().detail.starts_with("flag:");
+    fmt::print(stderr, "orchestrator --role={}: {}{}{}\n", *role, merged.error().detail,
+               merged.error().hint.empty() ? "" : "; ", merged.error().hint);
+    return role_choice{std::nullopt, from_flag ? exit_daemon_usage : exit_daemon_config};
+  }
+  return role_choice{role_request{*role, std::move(*merged)}, 0};
+}
+
+}  // namespace orchestrator::cli

@@ -1,0 +1,95 @@
+// From flags to the keys of a run specification. See run_flags.hpp.
+#include "run_flags.hpp"
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include <CLI/CLI.hpp>
+#include <boost/json/array.hpp>
+#include <fmt/format.h>
+
+#include <orchestrator/base/limits.hpp>
+
+#include "api_client.hpp"
+
+namespace orchestrator::cli {
+namespace {
+
+json::object pairs(const std::vector<std::string>& list, const char* flag) {
+  json::object out;
+  for (const std::string& text : list) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      throw failure{exit_usage, fmt::format("{} takes KEY=VALUE, not `{}`", flag, text), ""};
+    }
+    out[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  return out;
+}
+
+std::string read_stdin_file(const std::string& file) {
+  std::string text;
+  if (file == "-") {
+    text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    std::ifstream in(file, std::ios::binary);
+    if (!in) throw failure{exit_usage, fmt::format("--stdin: cannot read {}", file), ""};
+    text.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  if (text.size() > limits::stdin_bytes) {
+    throw failure{exit_usage, fmt::format("--stdin: {} has {} bytes, at most {} can be given to a job", file, text.size(),
+                                          limits::stdin_bytes), ""};
+  }
+  return text;
+}
+
+}  // namespace
+
+void run_flags::add(CLI::App& app) {
+  app.add_option("--script", script, "script to run: .py by python3, .sh by bash, else it must be executable")->type_name("PATH");
+  app.add_option("--args", args, "its arguments, split as a shell splits words")->type_name("STR");
+  app.add_option("--priority", priority, "larger goes first, -1000 to 1000")->type_name("N");
+  app.add_option("--queue", queue, "the queue it waits in; default `default`")->type_name("NAME");
+  app.add_option("--require", require, "label a worker must have; may be repeated")->type_name("K=V")->allow_extra_args(false);
+  app.add_option("--tag", tag, "tag to find it by; may be repeated")->type_name("K=V")->allow_extra_args(false);
+  app.add_option("--env", env, "environment variable; may be repeated")->type_name("K=V")->allow_extra_args(false);
+  app.add_option("--cwd", cwd, "working directory on the worker")->type_name("DIR");
+  app.add_option("--stdin", stdin_file, "file given to it as standard input; - reads ours")->type_name("FILE");
+  app.add_option("--timeout", timeout, "TERM after this long, then KILL; default 1h")->type_name("D");
+  app.add_option("--kill-grace", kill_grace, "between TERM and KILL; default 10s")->type_name("D");
+  app.add_option("--retries", retries, "further attempts after a failure or timeout, 0 to 99")->type_name("N");
+  app.add_option("--backoff", backoff, "wait before the first retry; doubles; default 10s")->type_name("D");
+  app.add_flag("--at-most-once", at_most_once, "never start it a second time, even if its end is unknown");
+  app.add_flag("--noop", noop, "no process at all: the worker answers at once");
+  app.add_option("command", command, "the command and its arguments, after --")->type_name("CMD");
+}
+
+json::object run_flags::to_json() const {
+  json::object o;
+  if (!script.empty()) o["script"] = script;
+  if (!args.empty()) o["args"] = args;
+  if (!command.empty()) o["command"] = json::array(command.begin(), command.end());
+  if (noop) o["builtin"] = "noop";
+  if (!queue.empty()) o["queue"] = queue;
+  if (!cwd.empty()) o["cwd"] = cwd;
+  if (!timeout.empty()) o["timeout"] = timeout;
+  if (!kill_grace.empty()) o["kill_grace"] = kill_grace;
+  if (priority) o["priority"] = *priority;
+  if (at_most_once) o["at_most_once"] = true;
+  if (!env.empty()) o["env"] = pairs(env, "--env");
+  if (!tag.empty()) o["tags"] = pairs(tag, "--tag");
+  if (!stdin_file.empty()) o["stdin"] = read_stdin_file(stdin_file);
+  if (!require.empty()) {
+    json::object requires_;
+    requires_["labels"] = pairs(require, "--require");
+    o["requires"] = std::move(requires_);
+  }
+  json::object retry;
+  if (retries) retry["max_attempts"] = *retries + 1;
+  if (!backoff.empty()) retry["backoff"] = backoff;
+  if (!retry.empty()) o["retry"] = std::move(retry);
+  return o;
+}
+
+}  // namespace orchestrator::cli

@@ -1,0 +1,30 @@
+// The flags that say what a run executes and how; `submit` and `schedule add` share them.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/json/object.hpp>
+
+namespace CLI {
+class App;
+}
+
+namespace orchestrator::cli {
+
+namespace json = boost::json;
+
+struct run_flags {
+  std::string script, args, queue, cwd, stdin_file, timeout, backoff, kill_grace;
+  std::vector<std::string> command, require, tag, env;
+  std::optional<int> priority, retries;
+  bool at_most_once = false;
+  bool noop = false;
+
+  void add(CLI::App& app);
+  /// As the keys of a job's specification. Throws failure for what cannot be read (--stdin FILE, K=V without =).
+  json::object to_json() const;
+};
+
+}  // namespace orchestrator::cli

@@ -1,0 +1,88 @@
+// Flags from settings tables, and sentences for parse errors. See usage.hpp.
+#include "usage.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+
+namespace orchestrator::cli {
+
+void flag_reader::add(CLI::App& app, std::span<const setting> table) {
+  for (const setting& s : table) {
+    const std::string flag(s.flag);
+    std::string help(s.help);
+    if (!s.choices.empty()) help += fmt::format(" ({})", s.choices);
+    if (!s.fallback.empty() && s.what != setting::kind::boolean) help += fmt::format("; default {}", s.fallback);
+    if (s.what == setting::kind::boolean) {
+      auto value = std::make_shared<bool>(false);
+      switches_[flag] = value;
+      app.add_flag("--" + flag, *value, help);
+      continue;
+    }
+    auto values = std::make_shared<std::vector<std::string>>();
+    texts_[flag] = values;
+    const std::string names = flag == "output" ? "-o,--output" : "--" + flag;
+    auto* option = app.add_option(names, *values, help);
+    option->type_name(s.place.empty() ? (s.choices.empty() ? "TEXT" : "WORD") : std::string(s.place));
+    option->allow_extra_args(false);
+    option->multi_option_policy(s.what == setting::kind::list ? CLI::MultiOptionPolicy::TakeAll
+                                                              : CLI::MultiOptionPolicy::Throw);
+    if (s.what != setting::kind::list) option->expected(1);
+  }
+}
+
+std::map<std::string, std::vector<std::string>> flag_reader::given() const {
+  std::map<std::string, std::vector<std::string>> out;
+  for (const auto& [flag, values] : texts_) {
+    if (!values->empty()) out[flag] = *values;
+  }
+  for (const auto& [flag, on] : switches_) {
+    if (*on) out[flag] = {"true"};
+  }
+  return out;
+}
+
+namespace {
+
+/// The app whose options and subcommands the words lead to.
+const CLI::App* innermost(const CLI::App& app) {
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  return at;
+}
+
+std::string first_unknown(const CLI::App& app) {
+  for (const CLI::App* at = &app;;) {
+    for (const std::string& word : at->remaining()) return word;
+    if (at->get_subcommands().empty()) return "";
+    at = at->get_subcommands().front();
+  }
+}
+
+}  // namespace
+
+std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e, int, char**) {
+  const CLI::App* at = innermost(app);
+  const std::string hint = fmt::format("; `{} --help` lists what there is",
+                                       at == &app ? app.get_name() : app.get_name() + " " + at->get_name());
+  if (e.get_name() != "ExtrasError") {
+    return std::string(e.what()) + hint;
+  }
+  const std::string word = first_unknown(app);
+  std::vector<std::string> names;
+  if (word.starts_with("-")) {
+    for (const CLI::Option* o : at->get_options()) names.push_back(o->get_name());
+    for (const CLI::Option* o : app.get_options()) names.push_back(o->get_name());
+  } else {
+    for (const CLI::App* sub : at->get_subcommands({})) names.push_back(sub->get_name());
+  }
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  const std::string shown = word.substr(0, word.find('='));
+  std::string text = fmt::format("unknown {} `{}`", word.starts_with("-") ? "flag" : "command or argument", printable(shown));
+  if (const auto near = nearest(shown, views)) text += fmt::format("; did you mean `{}`?", *near);
+  else text += hint;
+  return text;
+}
+
+}  // namespace orchestrator::cli

@@ -1,0 +1,285 @@
+// Jobs: applying definitions all or nothing, pausing and deleting them; and the zones that schedules need. See
+// requests.hpp.
+#include <algorithm>
+
+#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/protocol/definitions.hpp>
+
+#include "leases.hpp"
+#include "on_worker.hpp"
+#include "requests.hpp"
+#include "runs.hpp"
+#include "schedules.hpp"
+#include "sessions.hpp"
+#include "step.hpp"
+
+namespace orchestrator::engine {
+namespace {
+
+std::string text_of(const job_definition& d) { return boost::json::serialize(protocol::encode_job(d)); }
+
+refusal no_such_job(const std::string& name) {
+  return refuse(errc::not_found, fmt::format("There is no job \"{}\".", printable(name)));
+}
+
+bool has_times(const std::optional<schedule>& s) { return s && s->kind != schedule_kind::manual; }
+
+std::optional<refusal> check_one(const job_definition& d, const std::string& pointer) {
+  if (!is_valid_name(d.name)) {
+    return refuse(errc::bad_field, "A job's name must match [A-Za-z0-9][A-Za-z0-9_.-]{0,127}.", pointer + "/name");
+  }
+  if (!d.schedule) return std::nullopt;
+  if (auto wrong = check_schedule(*d.schedule)) {
+    wrong->detail = fmt::format("Job {}: {}", d.name, wrong->detail);
+    wrong->pointer = pointer + "/schedule" + wrong->pointer;
+    return wrong;
+  }
+  return std::nullopt;
+}
+
+// Counts what the table would hold after the list is applied.
+std::optional<refusal> check_limits(const core& c, const std::vector<job_definition>& list) {
+  std::size_t jobs = c.jobs.size();
+  std::size_t schedules = c.schedules;
+  for (const job_definition& d : list) {
+    const auto old = c.jobs.find(d.name);
+    if (old == c.jobs.end()) ++jobs;
+    if (old != c.jobs.end() && has_times(old->second.job.definition.schedule)) --schedules;
+    if (has_times(d.schedule)) ++schedules;
+  }
+  if (jobs > c.settings.max_jobs) {
+    return refuse(errc::limit, fmt::format("There would be more than {} jobs.", c.settings.max_jobs));
+  }
+  if (schedules > c.settings.max_schedules) {
+    return refuse(errc::limit, fmt::format("There would be more than {} schedules.", c.settings.max_schedules));
+  }
+  return std::nullopt;
+}
+
+std::optional<refusal> check_version(const core& c, const apply_jobs& in) {
+  if (!in.if_version || in.jobs.size() != 1) return std::nullopt;
+  const auto old = c.jobs.find(in.jobs.front().name);
+  const std::uint32_t present = old == c.jobs.end() ? 0 : old->second.job.version;
+  if (present == *in.if_version) return std::nullopt;
+  return refuse(errc::precondition,
+                present == 0 ? std::string("The job does not exist.")
+                             : fmt::format("The job is at version {}, not {}.", present, *in.if_version),
+                "", "Read it again and repeat the change.");
+}
+
+std::optional<refusal> check_all(const core& c, const apply_jobs& in) {
+  if (c.stopping) return refuse(errc::unavailable, "The server is stopping.", "", "Try again when it is up.");
+  if (c.disk_full) {
+    return refuse(errc::no_space, "The disk is full, so no change is taken; what runs goes on.", "",
+                  "Free some space; the server goes on by itself.");
+  }
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < in.jobs.size(); ++i) {
+    const std::string pointer = in.jobs.size() == 1 ? "" : fmt::format("/{}", i);
+    if (auto wrong = check_one(in.jobs[i], pointer)) return wrong;
+    if (!seen.insert(in.jobs[i].name).second) {
+      return refuse(errc::bad_field, fmt::format("Job {} is in the list twice.", in.jobs[i].name), pointer + "/name");
+    }
+  }
+  if (auto wrong = check_limits(c, in.jobs)) return wrong;
+  return check_version(c, in);
+}
+
+// An edit begins a new count of intervals only if the interval itself changed.
+bool same_rhythm(const std::optional<schedule>& a, const std::optional<schedule>& b) {
+  return a && b && a->kind == b->kind && a->every == b->every;
+}
+
+void install(core& c, const job_definition& d, jobs_answer::change& change) {
+  const auto [at, fresh] = c.jobs.try_emplace(d.name);
+  job_entry& j = at->second;
+  if (fresh) {
+    j.name = &hold_name(c, d.name);
+    j.name->job = &j;
+    j.job.name = d.name;
+    j.job.created_at = c.now.wall;
+  } else {
+    ++j.job.version;
+    if (has_times(j.job.definition.schedule)) --c.schedules;
+  }
+  if (has_times(d.schedule)) ++c.schedules;
+  if (fresh || !same_rhythm(j.job.definition.schedule, d.schedule)) j.job.schedule_anchor = c.now.wall;
+  spec_entry* old_spec = j.spec;
+  j.spec = &intern_spec(c, d.spec);
+  ++j.spec->holders;
+  if (old_spec != nullptr) {
+    --old_spec->holders;
+    drop_spec(c, *old_spec);
+  }
+  j.job.definition = d;
+  j.job.updated_at = c.now.wall;
+  j.job.cursor = c.now.wall;  // instants before an edit are not decided by the new rule
+  j.text = text_of(d);
+  j.times.reset();
+  arm_schedule(c, j);
+  c.step.first.emplace_back(put_job{j.job, j.text});
+  put_fact(c, "job.applied", "job/" + d.name,
+           fact_data().add("version", j.job.version).add("created", fresh).take());
+  place_runs_of(c, *j.name);
+  change.version = j.job.version;
+}
+
+void apply(core& c, const apply_jobs& in) {
+  jobs_answer a;
+  for (const job_definition& d : in.jobs) {
+    const auto old = c.jobs.find(d.name);
+    jobs_answer::change change;
+    change.name = d.name;
+    change.created = old == c.jobs.end();
+    change.changed = change.created || !(old->second.job.definition == d);
+    change.version = change.created ? 1 : old->second.job.version + (change.changed ? 1 : 0);
+    if (change.changed && !in.dry_run) install(c, d, change);
+    a.changes.push_back(std::move(change));
+  }
+  respond(c, in.request, std::move(a));
+}
+
+// The zones of the list that are not loaded; asks for each.
+std::set<std::string> missing_zones(core& c, const apply_jobs& in) {
+  std::set<std::string> missing;
+  for (const job_definition& d : in.jobs) {
+    if (!d.schedule) continue;
+    want_zone(c, d.schedule->time_zone);
+    if (!has_zone(c, d.schedule->time_zone)) missing.insert(d.schedule->time_zone);
+  }
+  return missing;
+}
+
+// A zone that does not exist refuses the lists that need it, and those only.
+void refuse_zone(core& c, const std::string& zone) {
+  std::deque<parked_apply> kept;
+  for (parked_apply& p : c.parked_applies) {
+    if (!p.zones.contains(zone)) {
+      kept.push_back(std::move(p));
+      continue;
+    }
+    respond(c, p.what.request,
+            refuse(errc::bad_field, fmt::format("There is no time zone \"{}\".", printable(zone)),
+                   "/schedule/time_zone", "Give an IANA name such as Europe/Berlin."));
+  }
+  c.parked_applies = std::move(kept);
+}
+
+void end_job(core& c, job_entry& j) {
+  disarm_schedule(c, j);
+  if (has_times(j.job.definition.schedule)) --c.schedules;
+  c.step.rest.emplace_back(orchestrator::delete_job{j.job.name});
+  put_fact(c, "job.deleted", "job/" + j.job.name, fact_data().add("version", j.job.version).take());
+  name_entry& name = *j.name;
+  spec_entry& spec = *j.spec;
+  name.job = nullptr;
+  c.jobs.erase(c.jobs.find(j.job.name));
+  --spec.holders;
+  drop_spec(c, spec);
+  place_runs_of(c, name);
+  drop_name(c, name);
+}
+
+}  // namespace
+
+void on(core& c, const apply_jobs& in) {
+  if (auto wrong = check_all(c, in)) return respond(c, in.request, std::move(*wrong));
+  std::set<std::string> missing = missing_zones(c, in);
+  if (missing.empty()) return apply(c, in);
+  c.parked_applies.push_back({in, std::move(missing)});
+}
+
+void on(core& c, const zone_loaded& in) {
+  zone_entry& z = c.zones[in.name];
+  z.loading = false;
+  if (!in.table) {
+    refuse_zone(c, in.name);
+    c.zones.erase(in.name);  // the next list that names it asks again
+    return;
+  }
+  z.table = std::make_shared<zone_table>(*in.table);
+  for (auto& [name, j] : c.jobs) {
+    const auto& s = j.job.definition.schedule;
+    if (s && s->time_zone == in.name && !j.times) arm_schedule(c, j);
+  }
+  std::deque<parked_apply> ready;
+  for (parked_apply& p : c.parked_applies) {
+    p.zones.erase(in.name);
+    if (p.zones.empty()) ready.push_back(std::move(p));
+  }
+  std::erase_if(c.parked_applies, [](const parked_apply& p) { return p.zones.empty(); });
+  for (const parked_apply& p : ready) on(c, p.what);
+}
+
+void on(core& c, const delete_job& in) {
+  const auto found = c.jobs.find(in.name);
+  if (found == c.jobs.end()) return respond(c, in.request, no_such_job(in.name));
+  job_entry& j = found->second;
+  if (!j.name->live.empty() && !in.cancel_runs) {
+    return respond(c, in.request,
+                   refuse(errc::conflict, fmt::format("{} runs of the job have not ended.", j.name->live.size()), "",
+                          "Wait for them, or delete with --cancel."));
+  }
+  const std::vector<run_entry*> live(j.name->live.begin(), j.name->live.end());
+  for (run_entry* r : live) request_cancel(c, *r, "job_deleted");
+  end_job(c, j);
+  respond(c, in.request, done_answer{});
+}
+
+void on(core& c, const pause_job& in) {
+  const auto found = c.jobs.find(in.name);
+  if (found == c.jobs.end()) return respond(c, in.request, no_such_job(in.name));
+  job_entry& j = found->second;
+  bool& flag = in.schedule_only ? j.job.schedule_paused : j.job.paused;
+  if (flag != in.paused) {
+    flag = in.paused;
+    j.job.updated_at = c.now.wall;
+    c.step.first.emplace_back(put_job{j.job, j.text});
+    put_fact(c, in.paused ? "job.paused" : "job.resumed", "job/" + in.name,
+             fact_data().add("schedule_only", in.schedule_only).take());
+    place_runs_of(c, *j.name);
+  }
+  respond(c, in.request, done_answer{});
+}
+
+void on(core& c, const drain_worker& in) {
+  const auto found = c.worker_names.find(in.worker_id);
+  if (found == c.worker_names.end()) {
+    return respond(c, in.request,
+                   refuse(errc::not_found, fmt::format("There is no worker \"{}\".", printable(in.worker_id))));
+  }
+  worker_entry& w = *found->second;
+  if (w.row.draining != in.on) {
+    w.row.draining = in.on;
+    touch(c, w);
+    put_fact(c, in.on ? "worker.draining" : "worker.resumed", "worker/" + in.worker_id, "{}");
+    refresh_capacity(c, w);
+  }
+  if (!w.row.legacy) {
+    w.drain_unacked = true;
+    if (w.session != nullptr) send_to(c, *w.session, {std::nullopt, protocol::drain{in.on}});
+  }
+  respond(c, in.request, done_answer{});
+}
+
+void on(core& c, const remove_worker& in) {
+  const auto found = c.worker_names.find(in.worker_id);
+  if (found == c.worker_names.end()) {
+    return respond(c, in.request,
+                   refuse(errc::not_found, fmt::format("There is no worker \"{}\".", printable(in.worker_id))));
+  }
+  worker_entry& w = *found->second;
+  if (w.session != nullptr || w.attempts != 0) {
+    return respond(c, in.request,
+                   refuse(errc::conflict, "The worker is connected or still holds attempts.", "",
+                          "Stop it and wait until its attempts ended."));
+  }
+  put_fact(c, "worker.forgotten", "worker/" + in.worker_id, "{}");
+  forget(c, w);
+  respond(c, in.request, done_answer{});
+}
+
+}  // namespace orchestrator::engine

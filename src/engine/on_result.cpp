@@ -1,0 +1,209 @@
+// Results: each lease's is recorded exactly once, whatever is sent again, late or by whom. See on_worker.hpp.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+
+#include "attempt_output.hpp"
+#include "leases.hpp"
+#include "on_worker.hpp"
+#include "runs.hpp"
+#include "sessions.hpp"
+#include "step.hpp"
+
+namespace orchestrator::engine {
+namespace {
+
+using protocol::result_status;
+
+constexpr std::size_t error_text = 64 * 1024;
+constexpr std::size_t legacy_tail = 8 * 1024 * 1024;
+constexpr double average_weight = 0.2;  ///< of the newest duration in the running average
+
+attempt_state state_for(result_status status) {
+  switch (status) {
+    case result_status::success:
+      return attempt_state::succeeded;
+    case result_status::failure:
+    case result_status::error:
+      return attempt_state::failed;
+    case result_status::timeout:
+      return attempt_state::timed_out;
+    case result_status::cancelled:
+      return attempt_state::cancelled;
+    case result_status::rejected:
+      return attempt_state::rejected;
+    case result_status::lost:
+      return attempt_state::lost;
+  }
+  return attempt_state::failed;
+}
+
+const char* reason_for(const protocol::job_result& r) {
+  switch (r.status) {
+    case result_status::success:
+      return "";
+    case result_status::failure:
+      return r.signal ? "signal" : "exit_code";
+    case result_status::error:
+      return "error";
+    case result_status::timeout:
+      return "timeout";
+    case result_status::cancelled:
+      return "cancelled";
+    case result_status::rejected:
+      return "rejected";
+    case result_status::lost:
+      return "worker_reported";
+  }
+  return "";
+}
+
+void fill_row(attempt& row, const protocol::job_result& r, std::uint32_t crc, wall_time now) {
+  row.result_crc = crc;
+  row.exit_code = r.exit_code;
+  row.signal = r.signal;
+  row.max_rss_bytes = r.max_rss_bytes;
+  row.cpu_seconds = r.cpu_seconds;
+  row.duration_seconds = r.duration_seconds;
+  row.output_bytes = r.output_bytes;
+  const bool has_text = r.status == result_status::error || r.status == result_status::rejected;
+  if (has_text) {
+    const std::string_view head = std::string_view(r.log_output).substr(0, error_text);
+    row.error = head.substr(0, utf8_complete_prefix(head));
+  }
+  const bool ran = r.status != result_status::rejected && r.status != result_status::error;
+  if (ran && !row.started_at) {
+    row.started_at = now - milliseconds{static_cast<std::int64_t>(std::clamp(r.duration_seconds, 0.0, 1e9) * 1000)};
+  }
+}
+
+// Runs that were short lately may be handed out ahead; a single long one ends that at once.
+void learn_duration(run_entry& r, double seconds_taken) {
+  double& average = r.spec->average_seconds;
+  const bool first_or_longer = average < 0 || seconds_taken > 10 * average + 0.05;
+  average = first_or_longer ? seconds_taken : average + average_weight * (seconds_taken - average);
+}
+
+void apply_result(core& c, attempt_entry& a, const protocol::job_result& r, std::uint32_t crc) {
+  fill_row(a.row, r, crc, c.now.wall);
+  if (a.row.started_at && !details(*a.run).started_at) details(*a.run).started_at = a.row.started_at;
+  if (r.status == result_status::success) learn_duration(*a.run, r.duration_seconds);
+  touch(c, *a.run);
+  attempt_state to = state_for(r.status);
+  // It said that it ran, so it cannot have been refused; what it says now is that it could not go on.
+  if (to == attempt_state::rejected && a.row.state == attempt_state::running) to = attempt_state::failed;
+  if (to == attempt_state::lost) return lose_attempt(c, a, reason_for(r));
+  end_attempt(c, a, to, reason_for(r));
+  after_attempt(c, a);
+}
+
+void note_superseded(core& c, const attempt& row, const char* status) {
+  put_fact(c, "attempt.superseded", "run/" + to_string(row.run),
+           fact_data().add("lease", row.lease).add("worker", row.worker_id).add("status", status).take());
+}
+
+// What a result leads to whose attempt has ended without one, or with one.
+disposition judge_again(const attempt& row, std::uint32_t crc) {
+  if (row.result_crc == crc) return row.superseded_status.empty() ? disposition::duplicate : disposition::superseded;
+  return disposition::duplicate_conflict;
+}
+
+// Every end but these two came from a result.
+bool has_result(const attempt& row) {
+  const bool ended_without = row.state == attempt_state::lost || row.state == attempt_state::not_started;
+  return !ended_without || row.result_crc != 0 || !row.superseded_status.empty();
+}
+
+disposition record_result(core& c, attempt_entry& a, const protocol::job_result& r, std::uint32_t crc) {
+  if (is_live(a.row.state)) {
+    apply_result(c, a, r, crc);
+    return disposition::accepted;
+  }
+  if (has_result(a.row)) return judge_again(a.row, crc);
+  const bool counts = a.row.state == attempt_state::lost && is_newest(a) && !is_final(a.run->state);
+  if (counts && r.status == result_status::lost) {
+    a.row.result_crc = crc;
+    touch(c, a);
+    return disposition::duplicate;
+  }
+  if (counts) {
+    a.row.late = true;
+    apply_result(c, a, r, crc);
+    return disposition::adopted;
+  }
+  a.row.superseded_status = to_string(r.status);
+  a.row.result_crc = crc;
+  touch(c, a);
+  note_superseded(c, a.row, to_string(r.status));
+  return disposition::superseded;
+}
+
+// The same for an attempt whose run has ended and left memory.
+disposition record_fetched(core& c, const session_entry& s, const fetched_rows& rows, lease_id lease,
+                           const protocol::job_result& r, std::uint32_t crc) {
+  const auto found = std::find_if(rows.attempts.begin(), rows.attempts.end(),
+                                  [&](const attempt& a) { return a.lease == lease; });
+  // Rule 11: issued, but its row is gone by retention.
+  if (found == rows.attempts.end()) return disposition::superseded;
+  if (s.worker == nullptr || !owns(*s.worker, *found)) return disposition::superseded;
+  if (has_result(*found)) return judge_again(*found, crc);
+  attempt changed = *found;
+  changed.superseded_status = to_string(r.status);
+  changed.result_crc = crc;
+  note_superseded(c, changed, to_string(r.status));
+  c.step.loose_attempts.push_back(std::move(changed));
+  return disposition::superseded;
+}
+
+// A legacy worker sends its whole log with the result: the first 2 and the last 8 MiB of it are kept.
+void store_legacy_log(core& c, attempt_entry& a, std::string_view log) {
+  if (log.size() <= limits::output_head + legacy_tail) return store_output(c, a, "stdout", 0, log);
+  store_output(c, a, "stdout", 0, log.substr(0, limits::output_head));
+  const std::size_t tail = log.size() - legacy_tail;
+  store_output(c, a, "stdout", tail, log.substr(tail));
+}
+
+bool speaks_of(const attempt_entry& a, const session_entry& s, const protocol::job_ref& job) {
+  if (a.holder != s.worker) return false;
+  if (s.legacy) return true;  // its job id is the lease by which the attempt was found
+  const auto* text = std::get_if<std::string>(&job.id);
+  return text != nullptr && *text == to_string(a.row.run);
+}
+
+}  // namespace
+
+bool on_job_result(core& c, session_entry& s, const protocol::worker_message& m, const fetched_rows* rows) {
+  const auto& r = std::get<protocol::job_result>(m.body);
+  const lease_id lease = lease_of(r.lease, r.job_id, s.legacy);
+  if (!lease && s.protocol) {
+    reject_message(c, s, m, refuse(errc::bad_field, "A job_result must carry its lease.", "/lease"), true);
+    return true;
+  }
+  if (!lease || c.lease_counter < lease) {
+    log(c, note_level::warning,
+        fmt::format("Worker {} sent a result for lease {}, which was never issued here.", s.worker_name, lease.value));
+    acknowledge(c, s, m, disposition::unknown_lease);
+    return true;
+  }
+  attempt_entry* a = find_attempt(c, lease);
+  if (a == nullptr) {
+    if (rows == nullptr) return wait_for_rows(c, s, lease), false;
+    acknowledge(c, s, m, record_fetched(c, s, *rows, lease, r, m.content_crc));
+    return true;
+  }
+  if (!speaks_of(*a, s, r.job_id)) {
+    log(c, note_level::warning,
+        fmt::format("Worker {} sent a result for lease {}, which is another's.", s.worker_name, lease.value));
+    acknowledge(c, s, m, disposition::superseded);
+    return true;
+  }
+  if (s.legacy && !r.log_output.empty()) store_legacy_log(c, *a, r.log_output);
+  // Output is durable no later than the commit that records its length (rule 13).
+  if (a->output_number > c.gate.durable_output()) return wait_for_output(c, s, a->output_number), false;
+  acknowledge(c, s, m, record_result(c, *a, r, m.content_crc));
+  return true;
+}
+
+}  // namespace orchestrator::engine

@@ -1,0 +1,127 @@
+// Reconciliation: at each registration, what the worker's outbox holds is set against what we believe it holds.
+// This is the table of guarantees.md, "Lease and time"; every lease ends up kept, abandoned, lost or not started.
+#include <fmt/format.h>
+
+#include <set>
+
+#include "leases.hpp"
+#include "on_worker.hpp"
+#include "runs.hpp"
+#include "sessions.hpp"
+#include "step.hpp"
+
+namespace orchestrator::engine {
+namespace {
+
+struct evidence {
+  const protocol::worker_register& r;
+  bool same_boot = false;
+  bool same_process = false;
+  lease_id highest_acked;  ///< before this registration
+};
+
+attempt_entry* own_attempt(core& c, const worker_entry& w, const protocol::lease_ref& ref) {
+  attempt_entry* a = find_attempt(c, ref.lease);
+  if (a == nullptr || a->holder != &w) return nullptr;
+  const auto* text = std::get_if<std::string>(&ref.job_id.id);
+  return text != nullptr && *text == to_string(a->row.run) ? a : nullptr;
+}
+
+// Nothing newer was offered, and nobody decided the run: what this attempt still does counts.
+bool still_counts(const attempt_entry& a) {
+  return !is_final(a.run->state) && is_newest(a) && (is_live(a.row.state) || a.row.state == attempt_state::lost);
+}
+
+void keep(core& c, attempt_entry& a) {
+  if (a.row.state == attempt_state::lost) {
+    revive_attempt(c, a);
+  } else {
+    accept_attempt(c, a);
+  }
+}
+
+// Absent from all lists. Only a worker that provably never had it may say so by silence; all else is a loss.
+bool never_had_it(const evidence& e, const attempt_entry& a) {
+  if (a.row.state != attempt_state::offered || !e.same_boot || !e.r.highest_lease) return false;
+  if (!(*e.r.highest_lease < a.row.lease) || *e.r.highest_lease < e.highest_acked) return false;
+  return !a.run->spec->spec.at_most_once || e.same_process;
+}
+
+void sort_running(core& c, worker_entry& w, const evidence& e, protocol::registration& answer) {
+  for (const protocol::lease_ref& ref : e.r.running) {
+    attempt_entry* a = own_attempt(c, w, ref);
+    if (a != nullptr && still_counts(*a) && e.same_boot) {
+      keep(c, *a);
+      answer.keep.push_back(ref);
+      continue;
+    }
+    if (a != nullptr && is_live(a->row.state)) lose_attempt(c, *a, "boot_changed");
+    answer.abandon.push_back(ref);
+  }
+}
+
+// The result waits in the outbox, so whatever happened to the machine, this attempt's end is known there.
+void sort_unacked(core& c, worker_entry& w, const evidence& e, protocol::registration& answer) {
+  for (const protocol::lease_ref& ref : e.r.unacked) {
+    attempt_entry* a = own_attempt(c, w, ref);
+    if (a != nullptr && still_counts(*a)) {
+      keep(c, *a);
+      answer.keep.push_back(ref);
+    } else {
+      answer.abandon.push_back(ref);
+    }
+  }
+}
+
+void sort_lost(core& c, worker_entry& w, const evidence& e, protocol::registration& answer) {
+  for (const protocol::lease_ref& ref : e.r.lost) {
+    attempt_entry* a = own_attempt(c, w, ref);
+    if (a != nullptr && is_live(a->row.state)) lose_attempt(c, *a, e.same_boot ? "process_gone" : "boot_changed");
+    answer.abandon.push_back(ref);
+  }
+}
+
+void sort_absent(core& c, worker_entry& w, const evidence& e, const std::set<lease_id>& listed) {
+  std::vector<lease_id> absent;
+  for (const auto& [lease, a] : w.live) {
+    if (!listed.contains(lease)) absent.push_back(lease);
+  }
+  for (const lease_id lease : absent) {
+    attempt_entry& a = *find_attempt(c, lease);
+    if (never_had_it(e, a)) {
+      end_not_started(c, a, "never_received");
+    } else {
+      lose_attempt(c, a, e.same_boot ? "not_in_outbox" : "boot_changed");
+    }
+  }
+}
+
+}  // namespace
+
+void reconcile(core& c, worker_entry& w, const protocol::worker_register& r, protocol::registration& answer) {
+  evidence e{r, w.row.boot_id == r.boot_id, w.row.process == r.process, w.row.highest_acked};
+  if (r.cluster && *r.cluster != c.cluster) {
+    // Its lists speak of another database's leases, whose numbers may equal ours. Of ours it holds nothing.
+    log(c, note_level::warning,
+        fmt::format("Worker {} comes from another cluster; its old leases are not ours.", r.worker_id));
+    const protocol::worker_register none;
+    sort_absent(c, w, {none, e.same_boot, e.same_process, e.highest_acked}, {});
+    return;
+  }
+  if (r.highest_lease) raise_lease_counter(c, *r.highest_lease, r.worker_id);
+  if (r.term && *r.term > c.term) {
+    log(c, note_level::warning,
+        fmt::format("Worker {} has seen term {}, ours is {}: the database seems to be older than the worker.",
+                    r.worker_id, *r.term, c.term));
+  }
+  std::set<lease_id> listed;
+  for (const auto* list : {&r.running, &r.unacked, &r.lost}) {
+    for (const protocol::lease_ref& ref : *list) listed.insert(ref.lease);
+  }
+  sort_running(c, w, e, answer);
+  sort_unacked(c, w, e, answer);
+  sort_lost(c, w, e, answer);
+  sort_absent(c, w, e, listed);
+}
+
+}  // namespace orchestrator::engine

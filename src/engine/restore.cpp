@@ -1,0 +1,199 @@
+// The first input: from what the store found to a state that carries on. Every live lease is renewed, so that no
+// worker is declared lost for the time we were away.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/protocol/definitions.hpp>
+
+#include "leases.hpp"
+#include "on_tick.hpp"
+#include "runs.hpp"
+#include "schedules.hpp"
+#include "step.hpp"
+
+namespace orchestrator::engine {
+namespace {
+
+void restore_workers(core& c, const snapshot& from) {
+  for (const worker& row : from.workers) {
+    const worker_key key = row.instance.is_nil() ? worker_key{uuid{}, row.worker_id} : worker_key{row.instance, {}};
+    const auto [at, fresh] = c.workers.try_emplace(key);
+    worker_entry& w = at->second;
+    w.row = row;
+    w.seen_wall = row.last_seen;
+    if (fresh) {
+      w.order = ++c.worker_order;
+      c.workers_by_order.emplace(w.order, &w);
+    }
+    // Two instances may have had one name; the one seen last holds it until somebody connects.
+    worker_entry*& holder = c.worker_names[row.worker_id];
+    if (holder == nullptr || holder->row.last_seen <= row.last_seen) holder = &w;
+  }
+}
+
+worker_entry& worker_of(core& c, const attempt& row) {
+  const worker_key key = row.instance.is_nil() ? worker_key{uuid{}, row.worker_id} : worker_key{row.instance, {}};
+  const auto [at, fresh] = c.workers.try_emplace(key);
+  if (fresh) {
+    worker_entry& w = at->second;
+    w.row.worker_id = row.worker_id;
+    w.row.instance = row.instance;
+    w.row.legacy = row.instance.is_nil();
+    w.order = ++c.worker_order;
+    c.workers_by_order.emplace(w.order, &w);
+    c.worker_names.try_emplace(row.worker_id, &w);
+  }
+  return at->second;
+}
+
+void restore_specs(core& c, const snapshot& from) {
+  c.spec_counter = from.spec_counter;
+  for (const stored_spec& stored : from.specs) {
+    auto spec = protocol::decode_spec(stored.text);
+    ORC_CHECK(spec.has_value(), "a stored run specification cannot be read");
+    auto entry = std::make_unique<spec_entry>();
+    entry->id = stored.id;
+    entry->spec = std::move(*spec);
+    entry->text_hash = hash64(protocol::encode_spec(entry->spec));
+    if (!entry->spec.builtin.empty()) entry->average_seconds = 0;
+    c.specs_by_hash.emplace(entry->text_hash, entry.get());
+    c.spec_counter = std::max(c.spec_counter, stored.id);
+    c.specs.emplace(stored.id, std::move(entry));
+  }
+}
+
+void restore_jobs(core& c, const snapshot& from) {
+  for (const stored_job& stored : from.jobs) {
+    const auto parsed = protocol::parse_json(stored.text);
+    ORC_CHECK(parsed.has_value(), "a stored job is not JSON");
+    auto definition = protocol::decode_job(*parsed);
+    ORC_CHECK(definition.has_value(), "a stored job cannot be read");
+    job_entry& j = c.jobs[stored.job.name];
+    j.job = stored.job;
+    j.job.definition = std::move(*definition);
+    j.text = stored.text;
+    j.name = &hold_name(c, j.job.name);
+    j.name->job = &j;
+    j.spec = &intern_spec(c, j.job.definition.spec);
+    ++j.spec->holders;
+    const auto& s = j.job.definition.schedule;
+    if (s && s->kind != schedule_kind::manual) ++c.schedules;
+  }
+  for (const auto& [name, instants] : from.recent_instants) {
+    c.recent_instants[name].insert(instants.begin(), instants.end());
+  }
+}
+
+bool needs_details(const run& row) {
+  return row.has_args || !row.reason.empty() || row.instant || row.not_before || row.started_at || row.retry_of;
+}
+
+void restore_run(core& c, const run& row) {
+  const auto spec = c.specs.find(row.spec);
+  ORC_CHECK(spec != c.specs.end(), "the store lost the specification of a run");
+  run_entry& r = c.runs.add(row.id);
+  r.submitted_at = row.submitted_at;
+  r.job_version = row.job_version;
+  r.attempts = static_cast<std::uint32_t>(row.attempts);
+  r.rejections = static_cast<std::uint32_t>(row.rejections);
+  r.failures = static_cast<std::uint16_t>(row.failures);
+  r.losses = static_cast<std::uint16_t>(row.losses);
+  r.state = row.state;
+  r.cancel_requested = row.cancel_requested;
+  r.held = row.held;
+  if (needs_details(row)) {
+    run_details& d = details(r);
+    d.args = row.args;
+    d.has_args = row.has_args;
+    d.reason = row.reason;
+    d.instant = row.instant;
+    d.not_before = row.not_before;
+    d.started_at = row.started_at;
+    d.retry_of = row.retry_of;
+  }
+  ++spec->second->runs;
+  attach_run(c, r, hold_name(c, row.job), *spec->second);
+  c.last_run_id = std::max(c.last_run_id, row.id);
+}
+
+// Rule 7: a deadline that outlives a restart goes on from its wall-clock start, and never takes longer than anew.
+void restore_deadline(core& c, attempt_entry& a) {
+  const wall_time start = a.holder->row.legacy ? a.row.offered_at : a.row.started_at.value_or(a.row.offered_at);
+  const milliseconds passed = std::max(c.now.wall - start, milliseconds{0});
+  if (a.row.state != attempt_state::offered || a.holder->row.legacy) a.deadline_base = c.clock - passed;
+}
+
+void restore_attempt(core& c, const attempt& row) {
+  run_entry* r = c.runs.find(row.run);
+  // Lost without a result, and its run has ended: when the result comes, its row is looked up.
+  if (r == nullptr) return;
+  worker_entry& w = worker_of(c, row);
+  attempt_entry& a = file_attempt(c, *r, w, row);
+  a.sent = true;  // it may have been, as far as anybody can know now
+  c.lease_counter = std::max(c.lease_counter, row.lease);
+  if (!is_live(row.state)) return;
+  const run_spec& s = r->spec->spec;
+  const milliseconds kill = s.on_lease_lost == on_lease_lost::kill ? s.kill_grace : milliseconds{0};
+  const milliseconds grace = std::max<milliseconds>(ttl_of(c, s), limits::restart_grace_min);
+  a.renewed_until = c.clock + grace + limits::restart_grace_extra + kill;
+  restore_deadline(c, a);
+  refresh_capacity(c, w);
+  arm_worker(c, w, a.renewed_until);
+}
+
+void restore_waiting(core& c, const run& row) {
+  run_entry& r = *c.runs.find(row.id);
+  if (r.state == run_state::queued) return place_run(c, r);
+  if (r.state != run_state::retry_wait) return;
+  const milliseconds longest = std::max<milliseconds>(r.spec->spec.retry.max_backoff, std::chrono::minutes{2}) * 11 / 10;
+  const milliseconds left = row.not_before.value_or(c.now.wall) - c.now.wall;
+  run_details& d = details(r);
+  d.backoff_until = c.clock + std::clamp(left, milliseconds{0}, longest);
+  c.timers.insert({*d.backoff_until, timer_kind::backoff, 0, r.id});
+}
+
+void restore_outputs(core& c, const snapshot& from) {
+  for (const output_end& end : from.outputs) {
+    if (attempt_entry* a = find_attempt(c, end.lease)) a->ends[end.stream] = end.end;
+  }
+}
+
+}  // namespace
+
+void on(core& c, const started& in) {
+  ORC_CHECK(!c.running, "the engine was started twice");
+  const snapshot& from = in.snapshot;
+  c.running = true;
+  c.random = random_source(in.seed);
+  c.cluster = from.cluster;
+  c.term = from.term;
+  c.issued_number = from.last_number;
+  c.lease_counter = from.lease_counter;
+  c.started_at = c.clock;
+  c.last_wall = c.now.wall;
+  std::vector<output> none;
+  c.gate.persisted(from.last_number, none);
+  for (const std::uint64_t hash : from.idempotency_hashes) c.keys.insert(hash);
+  c.runs.reserve(from.runs.size());
+  restore_workers(c, from);
+  restore_specs(c, from);
+  restore_jobs(c, from);
+  // By id, so that sets are filled at their end; attempts by lease, as each run lists them.
+  std::vector<const run*> runs;
+  runs.reserve(from.runs.size());
+  for (const run& row : from.runs) runs.push_back(&row);
+  std::sort(runs.begin(), runs.end(), [](const run* a, const run* b) { return a->id < b->id; });
+  for (const run* row : runs) restore_run(c, *row);
+  std::vector<const attempt*> attempts;
+  for (const attempt& row : from.attempts) attempts.push_back(&row);
+  std::sort(attempts.begin(), attempts.end(),
+            [](const attempt* a, const attempt* b) { return a->lease < b->lease; });
+  for (const attempt* row : attempts) restore_attempt(c, *row);
+  restore_outputs(c, from);
+  for (const run* row : runs) restore_waiting(c, *row);
+  for (auto& [name, j] : c.jobs) arm_schedule(c, j);
+}
+
+}  // namespace orchestrator::engine

@@ -1,0 +1,64 @@
+// Runs in memory: how they are made, what they pin, where they wait and how they end. Used by every on_*.cpp.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "state.hpp"
+
+namespace orchestrator::engine {
+
+/// The row as the store keeps it.
+orchestrator::run to_row(const run_entry& r);
+run_details& details(run_entry& r);
+
+/// The shared entry of a specification; kept while runs or job versions hold it, and a little longer.
+spec_entry& intern_spec(core& c, const run_spec& spec);
+void hold_spec(core& c, spec_entry& s);
+void drop_spec(core& c, spec_entry& s);
+name_entry& hold_name(core& c, std::string_view name);
+void drop_name(core& c, name_entry& n);
+/// Counts a run on its name and spec; used for new and for restored runs.
+void attach_run(core& c, run_entry& r, name_entry& name, spec_entry& spec);
+
+/// What a new run is made from.
+struct run_origin {
+  std::string name;
+  std::uint32_t job_version = 0;
+  spec_entry* spec = nullptr;
+  std::optional<std::string> args;
+  std::optional<wall_time> instant, not_before;
+  std::optional<run_id> retry_of;
+  bool held = false;
+};
+run_entry& create_run(core& c, const run_origin& from);
+
+/// Checks the step against the table of states, counts it and marks the run as changed.
+void set_state(core& c, run_entry& r, run_state to, std::string_view reason);
+/// Ends it: out of every index, and out of memory once that is durable.
+void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, lease_id deciding = {});
+/// Waits `delay`, then is queued again.
+void retry_run_later(core& c, run_entry& r, milliseconds delay, std::string_view reason);
+/// Its backoff is over.
+void requeue(core& c, run_entry& r);
+/// A lost attempt of it lives after all: it no longer waits for another try.
+void reactivate_run(core& c, run_entry& r);
+/// Puts it where it belongs now: the dispatcher's queue, or waiting for a time, a person or an earlier run.
+void place_run(core& c, run_entry& r);
+/// The same for every waiting run of a name, after a pause, an edit or a deletion.
+void place_runs_of(core& c, name_entry& n);
+/// True while an earlier run of the same job, by the job's overlap rule, keeps this one waiting.
+bool blocked_by_overlap(const run_entry& r);
+bool is_paused(const run_entry& r);
+/// Drops the runs whose end is durable.
+void let_depart(core& c);
+
+/// The newest attempt that was offered, or null.
+attempt_entry* newest_attempt(const run_entry& r);
+attempt_entry* live_attempt(const run_entry& r);
+/// May be handed out ahead of a free slot: short, and harmless if it waits.
+bool creditable(const run_entry& r);
+requirement_class& class_of(core& c, run_entry& r);
+run_id new_run_id(core& c);
+
+}  // namespace orchestrator::engine

@@ -1,0 +1,70 @@
+// The read-only face of the core for API reads: who is connected, what fires next, how much there is. `why` has a
+// file of its own.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+
+#include "state.hpp"
+
+namespace orchestrator::engine {
+namespace {
+
+protocol::presence presence_of(const core& c, const worker_entry& w, mono_time clock) {
+  if (!w.ever_received) return protocol::presence::offline;
+  const nanoseconds silent = clock - w.last_received;
+  if (silent > c.settings.offline_after) return protocol::presence::offline;
+  // A closed socket is at best stale.
+  if (silent > c.settings.stale_after || w.session == nullptr) return protocol::presence::stale;
+  return protocol::presence::online;
+}
+
+}  // namespace
+
+std::vector<protocol::worker_status> live_view::workers(mono_time now) const {
+  const mono_time clock = now - core_.stalls;
+  std::vector<protocol::worker_status> list;
+  for (const auto& [name, w] : core_.worker_names) {
+    protocol::worker_status status;
+    status.worker = w->row;
+    status.worker.last_seen = w->seen_wall;
+    status.state = presence_of(core_, *w, clock);
+    status.connected = w->session != nullptr;
+    const auto live = static_cast<int>(w->live.size());
+    status.running = std::min(live, w->row.slots);
+    status.waiting = live - status.running;
+    list.push_back(std::move(status));
+  }
+  return list;
+}
+
+result<std::vector<upcoming_instant>> live_view::next_instants(const std::string& job, wall_time from,
+                                                               std::size_t count) const {
+  const auto found = core_.jobs.find(job);
+  if (found == core_.jobs.end()) {
+    return refusal{errc::not_found, fmt::format("There is no job \"{}\".", printable(job)), "", ""};
+  }
+  std::vector<upcoming_instant> list;
+  const auto& s = found->second.job.definition.schedule;
+  if (!s || s->kind == schedule_kind::manual) return list;
+  if (!found->second.times) {
+    return refusal{errc::unavailable, fmt::format("The time zone {} is still loading.", s->time_zone), "",
+                   "Try again in a moment."};
+  }
+  while (list.size() < count) {
+    auto next = found->second.times->next(from);
+    if (!next) break;
+    from = next->instant;
+    list.push_back(std::move(*next));
+  }
+  return list;
+}
+
+engine_view::totals live_view::count() const {
+  totals t = core_.counts;
+  for (const auto& [key, w] : core_.workers) t.workers_online += w.session != nullptr ? 1 : 0;
+  return t;
+}
+
+}  // namespace orchestrator::engine

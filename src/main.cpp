@@ -1,0 +1,138 @@
+// The one executable: chooses between the two roles and the client commands, and wires settings to them.
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include <orchestrator/cli/cli.hpp>
+#include <orchestrator/engine/timetable.hpp>
+#include <orchestrator/server/server.hpp>
+#include <orchestrator/server/zones.hpp>
+#include <orchestrator/telemetry/log.hpp>
+#include <orchestrator/worker/worker.hpp>
+
+namespace {
+
+using orchestrator::cli::settings;
+namespace telemetry = orchestrator::telemetry;
+
+constexpr int exit_usage = 64;
+
+telemetry::level level_of(const std::string& word) {
+  if (word == "debug") return telemetry::level::debug;
+  if (word == "warning") return telemetry::level::warning;
+  if (word == "error") return telemetry::level::error;
+  return telemetry::level::info;
+}
+
+orchestrator::net::websocket_options websocket_options(const settings& s) {
+  orchestrator::net::websocket_options o;
+  o.ping_interval = s.duration("ping-interval");
+  o.ping_timeout = s.duration("ping-timeout");
+  o.close_timeout = s.duration("close-timeout");
+  return o;
+}
+
+/// HOST:PORT, with port 0 for a free one; an IPv6 host stands in brackets, as in a URL.
+std::optional<std::pair<std::string, std::uint16_t>> parse_listen(const std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) return std::nullopt;
+  std::uint16_t port = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, ec] = std::from_chars(text.data() + colon + 1, end, port);
+  if (ec != std::errc{} || rest != end) return std::nullopt;
+  std::string host = text.substr(0, colon);
+  if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  return std::pair{host, port};
+}
+
+int run_server(const settings& s) {
+  const auto address = parse_listen(s.text("listen"));
+  if (!address) {
+    fmt::print(stderr, "orchestrator --role=server: --listen takes HOST:PORT, not `{}`\n", s.text("listen"));
+    return exit_usage;
+  }
+  orchestrator::server::server_options o;
+  o.listen_host = address->first;
+  o.listen_port = address->second;
+  o.data_dir = s.text("data-dir");
+  o.auth = s.text("auth") == "off" ? orchestrator::server::auth_mode::off : orchestrator::server::auth_mode::token;
+  o.insecure_plaintext = s.boolean("insecure-plaintext");
+  o.allowed_hosts = s.list("allowed-host");
+  o.websocket = websocket_options(s);
+  o.engine.lease_ttl = s.duration("lease-ttl");
+  o.engine.ping_interval = o.websocket.ping_interval;
+  o.engine.ping_timeout = o.websocket.ping_timeout;
+  o.engine.stale_after = s.duration("stale-after");
+  o.engine.offline_after = s.duration("offline-after");
+  o.retain_age = s.duration("retain-age");
+  o.retain_count = static_cast<std::uint64_t>(s.number("retain-count"));
+  return orchestrator::server::run_server(std::move(o));
+}
+
+/// `k=v` of each --label.
+std::optional<std::map<std::string, std::string>> parse_labels(const std::vector<std::string>& list) {
+  std::map<std::string, std::string> out;
+  for (const std::string& text : list) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      fmt::print(stderr, "orchestrator --role=worker: --label takes KEY=VALUE, not `{}`\n", text);
+      return std::nullopt;
+    }
+    out[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  return out;
+}
+
+int run_worker(const settings& s) {
+  using orchestrator::worker_shell::on_stop;
+  orchestrator::worker_shell::worker_options o;
+  auto labels = parse_labels(s.list("label"));
+  if (!labels) return exit_usage;
+  o.labels = std::move(*labels);
+  o.server = s.text("server");
+  o.slots = static_cast<int>(s.number("slots"));
+  o.credit = static_cast<int>(s.number("credit"));
+  o.worker_id = s.text("worker-id");
+  o.work_dir = s.text("work-dir");
+  o.token_file = s.text("token-file");
+  o.websocket = websocket_options(s);
+  o.heartbeat_interval = s.duration("heartbeat-interval");
+  o.retry_delay = s.duration("retry-delay");
+  o.retry_max = s.duration("retry-max");
+  const std::string stop = s.text("on-stop");
+  o.stop = stop == "leave"   ? on_stop::leave
+           : stop == "drain" ? on_stop::drain
+           : stop == "kill"  ? on_stop::kill
+                             : on_stop::automatic;
+  o.log_level = level_of(s.text("log-level"));
+  o.log_time = s.boolean("log-time");
+  return orchestrator::worker_shell::run_worker(std::move(o));
+}
+
+/// For job files on the client's side: the engine's own check, and whether the zone exists.
+std::optional<orchestrator::refusal> check_schedule(const orchestrator::schedule& s) {
+  if (auto wrong = orchestrator::engine::check_schedule(s)) return wrong;
+  const auto zone = orchestrator::server::load_zone_table(s.time_zone);
+  if (zone) return std::nullopt;
+  auto wrong = zone.error();
+  if (wrong.pointer.empty()) wrong.pointer = "/schedule/time_zone";
+  return wrong;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto choice = orchestrator::cli::parse_role(argc, argv);
+  if (!choice) return orchestrator::cli::run_client(argc, argv, check_schedule);
+  if (!choice->request) return choice->exit_code;
+  const settings& s = choice->request->values;
+  int code = 0;
+  if (choice->request->role == "server") {
+    telemetry::start_logging(level_of(s.text("log-level")), s.boolean("log-time"));
+    code = run_server(s);
+  } else {
+    code = run_worker(s);
+  }
+  telemetry::stop_logging();
+  return code;
+}

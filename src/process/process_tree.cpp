@@ -1,0 +1,156 @@
+// /proc as a tree, and kill_lease_processes on top of it: see process_tree.hpp.
+#include "process_tree.hpp"
+
+#include <dirent.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <fmt/format.h>
+#include <orchestrator/base/time.hpp>
+#include <orchestrator/process/supervisor.hpp>
+
+#include "pidfd.hpp"
+#include "process_limits.hpp"
+
+namespace orchestrator::process {
+
+namespace {
+
+constexpr std::string_view lease_variable = "ORCHESTRATOR_LEASE=";
+
+std::optional<std::uint64_t> parse_lease(std::string_view text) {
+  std::uint64_t lease = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), lease);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return lease;
+}
+
+}  // namespace
+
+process_snapshot process_snapshot::take() {
+  process_snapshot snapshot;
+  const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
+  if (!proc) return snapshot;
+  while (const auto* entry = ::readdir(proc.get())) {
+    if (std::isdigit(static_cast<unsigned char>(entry->d_name[0])) == 0) continue;
+    const auto stat = read_process_stat(std::atoi(entry->d_name));
+    if (!stat) continue;
+    snapshot.processes_.emplace(stat->pid, *stat);
+    snapshot.children_[stat->parent].push_back(stat->pid);
+  }
+  return snapshot;
+}
+
+std::set<int> process_snapshot::descendants(int root) const {
+  std::set<int> found;
+  std::vector<int> open{root};
+  while (!open.empty()) {
+    const auto children = children_.find(open.back());
+    open.pop_back();
+    if (children == children_.end()) continue;
+    for (const int child : children->second) {
+      if (found.insert(child).second) open.push_back(child);
+    }
+  }
+  return found;
+}
+
+std::set<int> process_snapshot::ancestors(int pid) const {
+  std::set<int> found;
+  for (auto at = processes_.find(pid); at != processes_.end(); at = processes_.find(at->second.parent)) {
+    if (!found.insert(at->first).second) break;
+  }
+  return found;
+}
+
+std::optional<std::uint64_t> process_snapshot::lease_of(int pid) {
+  if (const auto known = leases_.find(pid); known != leases_.end()) return known->second;
+  std::optional<std::uint64_t> lease;
+  const auto environment = read_small_file(fmt::format("/proc/{}/environ", pid), limits::environ_bytes);
+  std::string_view rest = environment ? std::string_view(*environment) : std::string_view();
+  while (!rest.empty() && !lease) {
+    const auto item = rest.substr(0, rest.find('\0'));
+    if (item.starts_with(lease_variable)) lease = parse_lease(item.substr(lease_variable.size()));
+    rest.remove_prefix(std::min(item.size() + 1, rest.size()));
+  }
+  leases_.emplace(pid, lease);
+  return lease;
+}
+
+void process_snapshot::build_index(int root) {
+  index_ = index{root, {}, {}};
+  excluded_ = ancestors(::getpid());
+  std::set<int> candidates;
+  if (root != 0) {
+    candidates = descendants(root);
+  } else {
+    for (const auto& [pid, stat] : processes_) candidates.insert(pid);
+  }
+  for (const int pid : candidates) {
+    if (excluded_.contains(pid)) continue;
+    if (const auto lease = lease_of(pid)) index_.by_lease[*lease].push_back(pid);
+    index_.by_session[processes_.at(pid).session].push_back(pid);
+  }
+}
+
+std::vector<process_stat> process_snapshot::tree(std::uint64_t lease, int session, int root) {
+  if (index_.root != root) build_index(root);
+  std::set<int> members;
+  const auto add = [&](int pid) {
+    if (members.insert(pid).second) members.merge(descendants(pid));
+  };
+  // A worker that itself runs as a job has that job's lease in its own environment, and so has everything
+  // near it.
+  const bool ambiguous = root == 0 && lease_of(::getpid()) == lease;
+  if (const auto named = index_.by_lease.find(lease); named != index_.by_lease.end() && !ambiguous) {
+    for (const int pid : named->second) add(pid);
+  }
+  if (const auto same = index_.by_session.find(session); session != 0 && same != index_.by_session.end()) {
+    // Session numbers are used again once the last member is gone; whoever names another lease is not ours.
+    for (const int pid : same->second) {
+      if (const auto found = lease_of(pid); !found || found == lease) add(pid);
+    }
+  }
+  std::vector<process_stat> living;
+  for (const int pid : members) {
+    const auto& stat = processes_.at(pid);
+    if (!stat.is_dead() && !excluded_.contains(pid)) living.push_back(stat);
+  }
+  return living;
+}
+
+void send_signal(const process_stat& process, int signal) {
+  const auto fd = open_pidfd(process.pid);
+  if (!fd) return;
+  // The descriptor holds the number; whose it is must be looked at after it was opened.
+  const auto now = read_process_stat(process.pid);
+  if (now && now->start_time == process.start_time) signal_pidfd(fd, signal);
+}
+
+bool kill_lease_processes(std::uint64_t lease, int session) {
+  const auto deadline = read_boot_clock() + limits::kill_patience;
+  int rounds_without = 0;
+  for (;;) {
+    const auto living = process_snapshot::take().tree(lease, session, 0);
+    for (const auto& process : living) send_signal(process, SIGKILL);
+    // Two in a row: a process that forks while /proc is listed can be missed once.
+    rounds_without = living.empty() ? rounds_without + 1 : 0;
+    if (rounds_without == 2) return true;
+    if (read_boot_clock() >= deadline) return false;
+    if (living.empty()) continue;
+    const auto pause = std::chrono::nanoseconds(limits::kill_sweep_pause).count();
+    const timespec wait{0, static_cast<long>(pause)};
+    ::nanosleep(&wait, nullptr);
+  }
+}
+
+}  // namespace orchestrator::process

@@ -1,0 +1,258 @@
+// A run's specification as JSON, strict about everything that can be judged without a machine. Called for job
+// files, submissions, and specifications that the store gives back.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <orchestrator/base/limits.hpp>
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/protocol/definitions.hpp>
+
+#include "definition_parts.hpp"
+#include "field_reader.hpp"
+#include "json_text.hpp"
+
+namespace orchestrator::protocol {
+namespace {
+
+constexpr std::size_t path_bytes = 4096;  // PATH_MAX: longer ones cannot be opened
+constexpr int priority_bound = 1000;
+constexpr milliseconds backoff_min{1};
+
+constexpr std::array<std::string_view, 2> lease_lost_words{"keep", "kill"};
+constexpr std::array<std::string_view, 1> builtin_words{"noop"};
+constexpr std::array<std::string_view, 4> retry_keys{"max_attempts", "max_lost", "backoff", "max_backoff"};
+constexpr std::array<std::string_view, 1> requires_keys{"labels"};
+
+constexpr map_bounds label_bounds{limits::labels, limits::label_bytes,
+                                  limits::labels * 2 * limits::label_bytes};
+constexpr map_bounds env_bounds{limits::env_items, limits::env_bytes, limits::env_bytes};
+
+bool has_control_character(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+// The loader's variables make a process run other code than the one named, and ours are set by the worker.
+const char* fault_of_env_name(std::string_view name) {
+  if (name.find('=') != std::string_view::npos) return "has a name with = in it";
+  if (has_control_character(name)) return "has a name with control characters";
+  if (name.starts_with("LD_") || name == "GLIBC_TUNABLES") {
+    return "would change how every program is loaded; set it inside the command if it must be";
+  }
+  if (name.starts_with("ORCHESTRATOR_")) return "has a name that is reserved for what the worker sets";
+  return nullptr;
+}
+
+void read_env(field_reader& r, run_spec& s) {
+  s.env = r.text_map("env", env_bounds).value_or(s.env);
+  for (const auto& [name, value] : s.env) {
+    if (const char* fault = fault_of_env_name(name)) {
+      r.refuse(bad_field("/env/" + pointer_token(name),
+                         fmt::format("the variable \"{}\" {}", printable(name, 64), fault)));
+      return;
+    }
+  }
+}
+
+std::map<std::string, std::string> read_labels(field_reader& r, std::string_view key) {
+  auto labels = r.text_map(key, label_bounds).value_or(std::map<std::string, std::string>{});
+  for (const auto& [name, value] : labels) {
+    if (!has_control_character(name) && !has_control_character(value)) continue;
+    r.refuse(bad_field(
+        r.pointer(key) + '/' + pointer_token(name),
+        fmt::format("the entry \"{}\" of {} contains control characters", printable(name, 64), key)));
+  }
+  return labels;
+}
+
+void read_command(field_reader& r, run_spec& s) {
+  const json::value* v = r.find("command");
+  if (v != nullptr && v->is_string()) {
+    r.refuse("command", "must be a list of words, not one string",
+             "write [\"sh\", \"-c\", \"…\"] if a shell is meant");
+    return;
+  }
+  s.command = r.text_list("command", limits::argv_items, limits::argv_item_bytes).value_or(s.command);
+  if (v == nullptr || r.why()) return;
+  std::size_t bytes = 0;
+  for (const std::string& word : s.command) bytes += word.size() + 1;
+  if (s.command.empty()) r.refuse("command", "is empty");
+  if (bytes > limits::argv_bytes) {
+    r.refuse("command", fmt::format("has more than {} bytes altogether", limits::argv_bytes));
+  }
+  if (!s.command.empty() && s.command.front().empty()) {
+    r.refuse(bad_field("/command/0", "the program to run, item 0 of command, is empty"));
+  }
+}
+
+void read_executable(field_reader& r, run_spec& s) {
+  s.script = r.text("script", path_bytes).value_or(s.script);
+  if (r.has("script") && s.script.empty()) r.refuse("script", "is empty");
+  read_command(r, s);
+  const bool builtin = r.one_of("builtin", builtin_words).has_value();
+  if (builtin) s.builtin = builtin_words.front();
+  const int given = static_cast<int>(r.has("script")) + static_cast<int>(r.has("command")) +
+                    static_cast<int>(r.has("builtin"));
+  if (given == 0) {
+    r.refuse(bad_field("", "nothing says what to run", "give one of script, command and builtin"));
+  }
+  if (given > 1) {
+    r.refuse(r.has("builtin") ? "builtin" : "command",
+             "is given beside another of script, command and builtin", "give exactly one of the three");
+  }
+  s.args = r.text("args", limits::argv_bytes).value_or(s.args);
+  if (!s.args.empty() && s.script.empty()) {
+    r.refuse("args", "belong to a script", "write the words into command");
+  }
+  if (auto fault = check_args(s.args)) r.refuse(std::move(*fault));
+}
+
+void read_limits(field_reader& r, run_spec& s) {
+  s.timeout = r.duration("timeout", limits::timeout_min, limits::timeout_max).value_or(s.timeout);
+  s.kill_grace = r.duration("kill_grace", milliseconds{0}, limits::kill_grace_max).value_or(s.kill_grace);
+  s.lost_after = r.duration("lost_after", limits::lease_ttl_min, limits::lease_ttl_max);
+  const auto lost = r.one_of("on_lease_lost", lease_lost_words);
+  if (lost) s.on_lease_lost = *lost == 0 ? on_lease_lost::keep : on_lease_lost::kill;
+  s.at_most_once = r.boolean("at_most_once").value_or(s.at_most_once);
+  const auto output = r.integer("output_limit", 0, limits::output_max);
+  if (output) s.output_limit = static_cast<std::uint64_t>(*output);
+}
+
+void read_retry(field_reader& r, run_spec& s) {
+  const json::object* o = r.object("retry");
+  if (o == nullptr) return;
+  field_reader part{*o, dialect::definition, r.pointer("retry")};
+  part.allow_only(retry_keys);
+  retry_policy& p = s.retry;
+  p.max_attempts =
+      static_cast<int>(part.integer("max_attempts", 1, limits::attempts_max).value_or(p.max_attempts));
+  p.max_lost = static_cast<int>(part.integer("max_lost", 1, limits::attempts_max).value_or(p.max_lost));
+  p.backoff = part.duration("backoff", backoff_min, limits::backoff_max).value_or(p.backoff);
+  const auto max_backoff = part.duration("max_backoff", backoff_min, limits::backoff_max);
+  p.max_backoff = max_backoff.value_or(std::max(p.max_backoff, p.backoff));
+  if (p.max_backoff < p.backoff) part.refuse("max_backoff", "is less than backoff");
+  if (s.at_most_once && p.max_attempts > 1) {
+    part.refuse("max_attempts", "contradicts at_most_once: such a run is never tried again",
+                "leave out one of the two");
+  }
+  if (part.why()) r.refuse(*part.why());
+}
+
+void read_placement(field_reader& r, run_spec& s) {
+  s.priority = static_cast<int>(r.integer("priority", -priority_bound, priority_bound).value_or(s.priority));
+  s.queue = r.text("queue", 128).value_or(s.queue);
+  if (!is_valid_name(s.queue)) {
+    r.refuse("queue",
+             "must be 1 to 128 of letters, digits, dot, dash and underscore, the first a letter or digit");
+  }
+  s.tags = read_labels(r, "tags");
+  if (const json::object* o = r.object("requires")) {
+    field_reader part{*o, dialect::definition, r.pointer("requires")};
+    part.allow_only(requires_keys);
+    s.required_labels = read_labels(part, "labels");
+    if (part.why()) r.refuse(*part.why());
+  }
+}
+
+json::object write_map(const std::map<std::string, std::string>& map) {
+  json::object o;
+  for (const auto& [name, value] : map) o[name] = value;
+  return o;
+}
+
+json::array write_list(const std::vector<std::string>& words) {
+  json::array a;
+  for (const std::string& word : words) a.emplace_back(word);
+  return a;
+}
+
+void write_retry(const retry_policy& p, json::object& o) {
+  const retry_policy standard;
+  json::object out;
+  if (p.max_attempts != standard.max_attempts) out["max_attempts"] = p.max_attempts;
+  if (p.max_lost != standard.max_lost) out["max_lost"] = p.max_lost;
+  if (p.backoff != standard.backoff) out["backoff"] = format_duration(p.backoff);
+  if (p.max_backoff != std::max(standard.max_backoff, p.backoff)) {
+    out["max_backoff"] = format_duration(p.max_backoff);
+  }
+  if (!out.empty()) o["retry"] = std::move(out);
+}
+
+}  // namespace
+
+std::optional<refusal> check_args(std::string_view args) {
+  const auto words = split_shell_words(args);
+  if (!words) {
+    return bad_field("/args", "args end inside a quotation or in a backslash", "close the quotation");
+  }
+  if (words->size() > limits::argv_items) {
+    return bad_field(
+        "/args", fmt::format("args are {} words; at most {} are taken", words->size(), limits::argv_items));
+  }
+  for (const std::string& word : *words) {
+    if (word.size() > limits::argv_item_bytes) {
+      return bad_field("/args",
+                       fmt::format("a word of args is longer than {} bytes", limits::argv_item_bytes));
+    }
+  }
+  return std::nullopt;
+}
+
+result<run_spec> read_spec(const json::object& o) {
+  field_reader r{o, dialect::definition};
+  run_spec s;
+  read_executable(r, s);
+  read_env(r, s);
+  s.cwd = r.text("cwd", path_bytes).value_or(s.cwd);
+  s.stdin_text = r.text("stdin", limits::stdin_bytes).value_or(s.stdin_text);
+  read_limits(r, s);
+  read_placement(r, s);
+  read_retry(r, s);
+  if (r.why()) return *r.why();
+  return s;
+}
+
+void write_spec(const run_spec& s, json::object& o) {
+  const run_spec standard;
+  if (!s.script.empty()) o["script"] = s.script;
+  if (!s.args.empty()) o["args"] = s.args;
+  if (!s.command.empty()) o["command"] = write_list(s.command);
+  if (!s.builtin.empty()) o["builtin"] = s.builtin;
+  if (!s.env.empty()) o["env"] = write_map(s.env);
+  if (!s.cwd.empty()) o["cwd"] = s.cwd;
+  if (!s.stdin_text.empty()) o["stdin"] = s.stdin_text;
+  if (s.timeout != standard.timeout) o["timeout"] = format_duration(s.timeout);
+  if (s.kill_grace != standard.kill_grace) o["kill_grace"] = format_duration(s.kill_grace);
+  if (s.lost_after) o["lost_after"] = format_duration(*s.lost_after);
+  if (s.on_lease_lost == on_lease_lost::kill) o["on_lease_lost"] = "kill";
+  if (s.at_most_once) o["at_most_once"] = true;
+  if (s.output_limit != standard.output_limit) o["output_limit"] = s.output_limit;
+  if (s.priority != standard.priority) o["priority"] = s.priority;
+  if (s.queue != standard.queue) o["queue"] = s.queue;
+  if (!s.tags.empty()) o["tags"] = write_map(s.tags);
+  write_retry(s.retry, o);
+  if (!s.required_labels.empty()) o["requires"].emplace_object()["labels"] = write_map(s.required_labels);
+}
+
+result<run_spec> decode_spec(std::string_view text) {
+  json_arena arena;
+  const auto v = arena.read(text, nul_rule::refuse);
+  if (!v) return v.error();
+  const json::object* o = v->if_object();
+  if (o == nullptr) return bad_field("", "a run specification must be an object");
+  field_reader r{*o, dialect::definition};
+  r.allow_only(spec_keys);
+  if (r.why()) return *r.why();
+  return read_spec(*o);
+}
+
+std::string encode_spec(const run_spec& s) {
+  alignas(std::max_align_t) unsigned char memory[4 * 1024];
+  json::monotonic_resource resource{memory, sizeof memory};
+  json::value v(json::object_kind, json::storage_ptr{&resource});
+  write_spec(s, v.get_object());
+  return write_json(v);
+}
+
+}  // namespace orchestrator::protocol

@@ -1,0 +1,64 @@
+// The HTTP API: handlers translate between JSON and the engine's inputs or the store's rows, and decide nothing.
+// One file per resource; each adds its routes to the server. The contract is src/docs/api.md.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/json/value.hpp>
+
+#include <orchestrator/net/http.hpp>
+
+#include "coordinator.hpp"
+
+namespace orchestrator::server {
+
+namespace json = boost::json;
+
+/// What every handler needs. Lives as long as the server.
+struct api {
+  coordinator& core;
+  wall_time started_at;
+  std::string version;
+};
+
+void add_run_routes(net::http_server& http, api& a);
+void add_log_routes(net::http_server& http, api& a);
+void add_job_routes(net::http_server& http, api& a);
+void add_schedule_routes(net::http_server& http, api& a);
+void add_worker_routes(net::http_server& http, api& a);
+void add_event_routes(net::http_server& http, api& a);
+void add_system_routes(net::http_server& http, api& a);
+
+// ---- shared by the resources -----------------------------------------------------------------------------------
+
+/// 200 (or `status`) with this JSON and the durable revision.
+net::http_response reply(const api& a, const json::value& body, int status = 200);
+net::http_response reply(const api& a, const refusal& r);
+
+/// A query parameter as a number in [low, high]; `fallback` when absent.
+result<std::uint64_t> number_parameter(const net::http_request& r, const std::string& name, std::uint64_t fallback,
+                                       std::uint64_t low, std::uint64_t high);
+/// Refuses query parameters that are not in `known`, with the nearest one.
+std::optional<refusal> check_parameters(const net::http_request& r, std::vector<std::string_view> known);
+/// Refuses keys of a body that are not in `known`.
+std::optional<refusal> check_keys(const json::object& body, std::vector<std::string_view> known);
+/// The body as an object; an absent one is empty.
+result<json::object> body_object(const net::http_request& r);
+
+/// Whole id, unique prefix, unique suffix of 4 or more, `last`, or a job's name (its newest run).
+asio::awaitable<result<run_id>> resolve_run_id(api& a, std::string text);
+/// A run as the API shows it.
+json::object show_run(const store::run_with_attempts& r);
+
+/// POST /runs and POST /jobs/{name}/run: asks the engine and shows the run.
+asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol::submission what);
+
+/// Pauses or resumes a job, or only its schedule, and shows the job.
+asio::awaitable<net::http_response> pause_job(api& a, std::string name, bool schedule_only, bool paused);
+
+}  // namespace orchestrator::server

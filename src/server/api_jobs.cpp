@@ -1,0 +1,215 @@
+// Jobs: apply, list, show, put, delete, run, pause, resume.
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/protocol/api_json.hpp>
+
+#include "api.hpp"
+
+namespace orchestrator::server {
+namespace {
+
+/// The job of a stored row, with its definition decoded.
+result<job> decode_row(const stored_job& row) {
+  auto parsed = protocol::parse_json(row.text);
+  if (!parsed) return parsed.error();
+  auto definition = protocol::decode_job(*parsed);
+  if (!definition) return definition.error();
+  job j = row.job;
+  j.definition = std::move(*definition);
+  return j;
+}
+
+json::object show_changes(const engine::jobs_answer& answer) {
+  json::array list;
+  for (const auto& change : answer.changes) {
+    json::object o;
+    o["name"] = change.name;
+    o["version"] = change.version;
+    o["created"] = change.created;
+    o["changed"] = change.changed;
+    list.push_back(std::move(o));
+  }
+  json::object out;
+  out["changes"] = std::move(list);
+  return out;
+}
+
+net::http_response show_answer(api& a, const engine::answer& answer) {
+  if (const auto* refused = std::get_if<refusal>(&answer.body)) return reply(a, *refused);
+  if (const auto* jobs = std::get_if<engine::jobs_answer>(&answer.body)) return reply(a, show_changes(*jobs));
+  return reply(a, json::object{});
+}
+
+result<std::vector<job_definition>> decode_definitions(const json::value* list) {
+  if (list == nullptr || !list->is_array()) {
+    return refusal{errc::bad_field, "`jobs` must be a list of job definitions", "/jobs", ""};
+  }
+  std::vector<job_definition> out;
+  for (std::size_t i = 0; i < list->as_array().size(); ++i) {
+    auto definition = protocol::decode_job(list->as_array()[i]);
+    if (!definition) {
+      refusal r = definition.error();
+      r.pointer = fmt::format("/jobs/{}{}", i, r.pointer);
+      return r;
+    }
+    out.push_back(std::move(*definition));
+  }
+  return out;
+}
+
+asio::awaitable<net::http_response> apply(api& a, net::http_request r) {
+  const auto body = body_object(r);
+  if (!body) co_return reply(a, body.error());
+  if (auto bad = check_keys(*body, {"jobs", "dry_run"})) co_return reply(a, *bad);
+  auto jobs = decode_definitions(body->if_contains("jobs"));
+  if (!jobs) co_return reply(a, jobs.error());
+  engine::apply_jobs request;
+  request.jobs = std::move(*jobs);
+  if (const json::value* dry = body->if_contains("dry_run"); dry != nullptr) {
+    if (!dry->is_bool()) co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
+    request.dry_run = dry->as_bool();
+  }
+  const engine::answer answer = co_await a.core.ask(std::move(request));
+  co_return show_answer(a, answer);
+}
+
+/// If-Match: "3" or If-None-Match: *; the refusal says which form is wanted.
+result<std::optional<std::uint32_t>> decode_precondition(const net::http_request& r) {
+  if (const std::string* none = r.header("if-none-match"); none != nullptr) {
+    if (*none == "*") return std::optional<std::uint32_t>{0};
+    return refusal{errc::bad_field, "If-None-Match takes only *", "", ""};
+  }
+  const std::string* match = r.header("if-match");
+  if (match == nullptr) return std::optional<std::uint32_t>{};
+  std::string_view text = *match;
+  if (text.size() > 2 && text.front() == '"' && text.back() == '"') text = text.substr(1, text.size() - 2);
+  std::uint32_t version = 0;
+  const auto [rest, ec] = std::from_chars(text.data(), text.data() + text.size(), version);
+  if (ec != std::errc{} || rest != text.data() + text.size() || version == 0) {
+    return refusal{errc::bad_field, "If-Match takes the ETag of the job, e.g. \"3\"", "", ""};
+  }
+  return std::optional<std::uint32_t>{version};
+}
+
+struct found_job {
+  std::optional<stored_job> row;
+};
+
+asio::awaitable<net::http_response> show(api& a, std::string name) {
+  std::function<found_job(store::reader&)> query = [name](store::reader& reader) {
+    return found_job{reader.find_job(name)};
+  };
+  const found_job found = co_await a.core.read(std::move(query));
+  if (!found.row) {
+    co_return reply(a, refusal{errc::not_found, fmt::format("there is no job `{}`", printable(name)), "",
+                               "`orchestrator job list` shows all"});
+  }
+  const auto decoded = decode_row(*found.row);
+  if (!decoded) co_return reply(a, decoded.error());
+  net::http_response out = reply(a, protocol::job_to_json(*decoded));
+  out.headers.emplace_back("ETag", fmt::format("\"{}\"", decoded->version));
+  co_return out;
+}
+
+asio::awaitable<net::http_response> put(api& a, net::http_request r) {
+  const auto body = body_object(r);
+  if (!body) co_return reply(a, body.error());
+  const auto precondition = decode_precondition(r);
+  if (!precondition) co_return reply(a, precondition.error());
+  json::object named = *body;
+  if (!named.contains("name")) named["name"] = r.path_parameters[0];
+  auto definition = protocol::decode_job(named);
+  if (!definition) co_return reply(a, definition.error());
+  if (definition->name != r.path_parameters[0]) {
+    co_return reply(a, refusal{errc::bad_field, "`name` differs from the name in the path", "/name", ""});
+  }
+  engine::apply_jobs request;
+  request.jobs.push_back(std::move(*definition));
+  request.if_version = *precondition;
+  const engine::answer answer = co_await a.core.ask(std::move(request));
+  if (const auto* refused = std::get_if<refusal>(&answer.body)) co_return reply(a, *refused);
+  net::http_response out = co_await show(a, r.path_parameters[0]);
+  const auto* changes = std::get_if<engine::jobs_answer>(&answer.body);
+  if (changes != nullptr && !changes->changes.empty() && changes->changes.front().created) out.status = 201;
+  co_return out;
+}
+
+struct job_rows {
+  std::vector<stored_job> rows;
+};
+
+asio::awaitable<net::http_response> list(api& a, net::http_request r) {
+  if (auto bad = check_parameters(r, {"cursor", "limit"})) co_return reply(a, *bad);
+  const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
+  if (!limit) co_return reply(a, limit.error());
+  std::function<job_rows(store::reader&)> query = [](store::reader& reader) { return job_rows{reader.list_jobs()}; };
+  const job_rows found = co_await a.core.read(std::move(query));
+  const auto cursor = r.query.find("cursor");
+  json::array items;
+  json::value next = nullptr;
+  for (const stored_job& row : found.rows) {  // sorted by name, so the last name given out is the cursor
+    if (cursor != r.query.end() && row.job.name <= cursor->second) continue;
+    if (items.size() == *limit) {
+      next = items.back().as_object()["name"];
+      break;
+    }
+    if (const auto decoded = decode_row(row)) items.push_back(protocol::job_to_json(*decoded));
+  }
+  json::object page;
+  page["items"] = std::move(items);
+  page["next_cursor"] = std::move(next);
+  co_return reply(a, page);
+}
+
+asio::awaitable<net::http_response> remove(api& a, net::http_request r) {
+  if (auto bad = check_parameters(r, {"cancel"})) co_return reply(a, *bad);
+  const auto cancel = number_parameter(r, "cancel", 0, 0, 1);
+  if (!cancel) co_return reply(a, cancel.error());
+  engine::delete_job request;
+  request.name = r.path_parameters[0];
+  request.cancel_runs = *cancel == 1;
+  const engine::answer answer = co_await a.core.ask(std::move(request));
+  co_return show_answer(a, answer);
+}
+
+asio::awaitable<net::http_response> run(api& a, net::http_request r) {
+  const auto body = body_object(r);
+  if (!body) co_return reply(a, body.error());
+  if (auto bad = check_keys(*body, {"args", "at", "in", "hold"})) co_return reply(a, *bad);
+  json::object with_job = *body;
+  with_job["job"] = r.path_parameters[0];
+  auto what = protocol::decode_submission(with_job, read_wall_clock());
+  if (!what) co_return reply(a, what.error());
+  co_return co_await submit(a, std::move(r), std::move(*what));
+}
+
+}  // namespace
+
+asio::awaitable<net::http_response> pause_job(api& a, std::string name, bool schedule_only, bool paused) {
+  engine::pause_job request;
+  request.name = name;
+  request.schedule_only = schedule_only;
+  request.paused = paused;
+  const engine::answer answer = co_await a.core.ask(std::move(request));
+  if (const auto* refused = std::get_if<refusal>(&answer.body)) co_return reply(a, *refused);
+  co_return co_await show(a, std::move(name));
+}
+
+void add_job_routes(net::http_server& http, api& a) {
+  http.add({"POST", "/api/v1/jobs:apply", [&a](net::http_request r) { return apply(a, std::move(r)); },
+            limits::http_import_body});
+  http.add({"GET", "/api/v1/jobs", [&a](net::http_request r) { return list(a, std::move(r)); }});
+  http.add({"GET", "/api/v1/jobs/{name}", [&a](net::http_request r) { return show(a, r.path_parameters[0]); }});
+  http.add({"PUT", "/api/v1/jobs/{name}", [&a](net::http_request r) { return put(a, std::move(r)); }});
+  http.add({"DELETE", "/api/v1/jobs/{name}", [&a](net::http_request r) { return remove(a, std::move(r)); }});
+  http.add({"POST", "/api/v1/jobs/{name}/run", [&a](net::http_request r) { return run(a, std::move(r)); }});
+  http.add({"POST", "/api/v1/jobs/{name}/pause",
+            [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], false, true); }});
+  http.add({"POST", "/api/v1/jobs/{name}/resume",
+            [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], false, false); }});
+}
+
+}  // namespace orchestrator::server

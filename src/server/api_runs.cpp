@@ -1,0 +1,238 @@
+// Runs: submit, list, show, cancel, retry, hold, release, resolve, why.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/protocol/api_json.hpp>
+#include <orchestrator/protocol/definitions.hpp>
+
+#include "api.hpp"
+
+namespace orchestrator::server {
+namespace {
+
+/// Above this much waiting for the disk new work is refused, so that memory stays bounded.
+constexpr std::size_t commit_backlog = 64 * 1024 * 1024;
+constexpr std::uint64_t longest_wait_seconds = 60;
+
+json::object show_answer(const engine::run_answer& answer) {
+  return protocol::run_to_json(answer.run, answer.spec ? &*answer.spec : nullptr, {});
+}
+
+result<store::run_filter> decode_filter(const net::http_request& r) {
+  if (auto bad = check_parameters(r, {"state", "job", "worker", "tag", "since", "cursor", "limit"})) return *bad;
+  store::run_filter f;
+  const auto get = [&r](const char* name) {
+    const auto found = r.query.find(name);
+    return found == r.query.end() ? std::string{} : found->second;
+  };
+  std::string states = get("state");
+  while (!states.empty()) {
+    const std::size_t comma = states.find(',');
+    const std::string word = states.substr(0, comma);
+    const auto state = parse_run_state(word);
+    if (!state) {
+      return refusal{errc::bad_field, fmt::format("`state` has no value `{}`", printable(word)), "",
+                     "queued, active, retry_wait, unknown, succeeded, failed, cancelled, expired, skipped"};
+    }
+    f.states.push_back(*state);
+    states = comma == std::string::npos ? "" : states.substr(comma + 1);
+  }
+  f.job = get("job");
+  f.worker_id = get("worker");
+  if (const std::string tag = get("tag"); !tag.empty()) {
+    const std::size_t equals = tag.find('=');
+    if (equals == std::string::npos) return refusal{errc::bad_field, "`tag` must be key=value", "", ""};
+    f.tag_key = tag.substr(0, equals);
+    f.tag_value = tag.substr(equals + 1);
+  }
+  if (const std::string since = get("since"); !since.empty()) {
+    f.since = parse_rfc3339(since);
+    if (const auto ago = parse_duration(since); !f.since && ago) f.since = read_wall_clock() - *ago;
+    if (!f.since) return refusal{errc::bad_field, "`since` must be an RFC 3339 time or a duration like 2h", "", ""};
+  }
+  if (const std::string cursor = get("cursor"); !cursor.empty()) {
+    f.before = parse_uuid(cursor);
+    if (!f.before) return refusal{errc::bad_field, "`cursor` is not one that this API gave out", "", ""};
+  }
+  const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
+  if (!limit) return limit.error();
+  f.limit = *limit;
+  return f;
+}
+
+asio::awaitable<net::http_response> list_runs(api& a, net::http_request r) {
+  const auto filter = decode_filter(r);
+  if (!filter) co_return reply(a, filter.error());
+  store::run_filter wanted = *filter;
+  ++wanted.limit;  // one more, to know whether there is a next page
+  std::function<std::vector<store::run_with_attempts>(store::reader&)> query = [wanted](store::reader& reader) {
+    return reader.list_runs(wanted);
+  };
+  auto rows = co_await a.core.read(std::move(query));
+  json::value next = nullptr;
+  if (rows.size() > filter->limit) {
+    rows.resize(filter->limit);
+    next = to_string(rows.back().run.id);
+  }
+  json::array items;
+  for (const auto& row : rows) items.push_back(show_run(row));
+  json::object page;
+  page["items"] = std::move(items);
+  page["next_cursor"] = std::move(next);
+  co_return reply(a, page);
+}
+
+struct found_run {
+  std::optional<store::run_with_attempts> row;
+};
+
+asio::awaitable<found_run> find_run(api& a, run_id id) {
+  std::function<found_run(store::reader&)> query = [id](store::reader& reader) { return found_run{reader.find_run(id)}; };
+  found_run found = co_await a.core.read(std::move(query));
+  co_return found;
+}
+
+asio::awaitable<net::http_response> show(api& a, net::http_request r) {
+  if (auto bad = check_parameters(r, {"wait"})) co_return reply(a, *bad);
+  const auto wait = number_parameter(r, "wait", 0, 0, longest_wait_seconds);
+  if (!wait) co_return reply(a, wait.error());
+  const auto id = co_await resolve_run_id(a, r.path_parameters[0]);
+  if (!id) co_return reply(a, id.error());
+  const mono_time until = read_mono_clock() + seconds{*wait};
+  found_run found = co_await find_run(a, *id);
+  while (found.row && !is_final(found.row->run.state) && read_mono_clock() < until && !a.core.stopping()) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - read_mono_clock());
+    co_await a.core.wait_for_run(*id, left);
+    found = co_await find_run(a, *id);
+  }
+  if (!found.row) {
+    co_return reply(a, refusal{errc::not_found, fmt::format("there is no run {}", to_string(*id)), "", ""});
+  }
+  co_return reply(a, show_run(*found.row));
+}
+
+/// The answer of a request that changes one run: the run as it is on disk now, with its attempts.
+asio::awaitable<net::http_response> changed_run(api& a, engine::answer answer) {
+  if (const auto* refused = std::get_if<refusal>(&answer.body)) co_return reply(a, *refused);
+  const auto* run = std::get_if<engine::run_answer>(&answer.body);
+  if (run == nullptr) co_return reply(a, json::object{});
+  const found_run found = co_await find_run(a, run->run.id);
+  const int status = run->created ? 201 : 200;
+  net::http_response out = reply(a, found.row ? show_run(*found.row) : show_answer(*run), status);
+  if (run->created) out.headers.emplace_back("Location", "/api/v1/runs/" + to_string(run->run.id));
+  co_return out;
+}
+
+template <class Request>
+asio::awaitable<net::http_response> change_run(api& a, net::http_request r, Request request) {
+  const auto id = co_await resolve_run_id(a, r.path_parameters[0]);
+  if (!id) co_return reply(a, id.error());
+  request.run = *id;
+  engine::answer answer = co_await a.core.ask(std::move(request));
+  co_return co_await changed_run(a, std::move(answer));
+}
+
+asio::awaitable<net::http_response> resolve(api& a, net::http_request r) {
+  const auto body = body_object(r);
+  if (!body) co_return reply(a, body.error());
+  if (auto bad = check_keys(*body, {"as"})) co_return reply(a, *bad);
+  const json::value* as = body->if_contains("as");
+  std::optional<run_state> state;
+  if (as != nullptr && as->is_string()) state = parse_run_state(std::string_view(as->as_string()));
+  if (state != run_state::succeeded && state != run_state::failed && state != run_state::cancelled) {
+    co_return reply(a, refusal{errc::bad_field, "`as` must be succeeded, failed or cancelled", "/as", ""});
+  }
+  engine::resolve_run request;
+  request.as = *state;
+  co_return co_await change_run(a, std::move(r), std::move(request));
+}
+
+asio::awaitable<net::http_response> why(api& a, net::http_request r) {
+  const auto id = co_await resolve_run_id(a, r.path_parameters[0]);
+  if (!id) co_return reply(a, id.error());
+  const auto reasons = a.core.view().why(*id, engine_time{read_mono_clock(), read_wall_clock()});
+  co_await a.core.until_durable(a.core.view().issued());
+  const found_run found = co_await find_run(a, *id);
+  if (!found.row) {
+    co_return reply(a, refusal{errc::not_found, fmt::format("there is no run {}", to_string(*id)), "", ""});
+  }
+  json::array list;
+  if (reasons) {
+    for (const auto& reason : *reasons) {
+      json::object o;
+      o["code"] = reason.code;
+      o["detail"] = reason.detail;
+      o["remedy"] = reason.remedy;
+      list.push_back(std::move(o));
+    }
+  }
+  json::object out;
+  out["run"] = to_string(*id);
+  out["job"] = found.row->run.job;
+  out["state"] = to_string(found.row->run.state);
+  out["reason"] = found.row->run.reason;
+  out["reasons"] = std::move(list);
+  co_return reply(a, out);
+}
+
+asio::awaitable<net::http_response> post_run(api& a, net::http_request r) {
+  const auto body = body_object(r);
+  if (!body) co_return reply(a, body.error());
+  auto what = protocol::decode_submission(*body, read_wall_clock());
+  if (!what) co_return reply(a, what.error());
+  co_return co_await submit(a, std::move(r), std::move(*what));
+}
+
+}  // namespace
+
+asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol::submission what) {
+  if (a.core.disk().queued_bytes() > commit_backlog) {
+    co_return reply(a, refusal{errc::unavailable, "too much work is waiting for the disk", "", "try again in a second"});
+  }
+  engine::submit_run request;
+  request.what = std::move(what);
+  request.fingerprint = hash64(r.path + "\n" + r.body);
+  if (const std::string* key = r.header("idempotency-key")) {
+    const bool printable_ascii = std::all_of(key->begin(), key->end(), [](char c) { return c > ' ' && c < 127; });
+    if (key->empty() || key->size() > limits::idempotency_key || !printable_ascii) {
+      co_return reply(a, refusal{errc::bad_field,
+                                 "Idempotency-Key must be 1 to 255 printable ASCII characters without blanks", "", ""});
+    }
+    request.idempotency_key = *key;
+  }
+  engine::answer answer = co_await a.core.ask(std::move(request));
+  if (const auto* purged = std::get_if<engine::purged_answer>(&answer.body)) {
+    json::object o;
+    o["id"] = to_string(purged->id);
+    o["purged"] = true;
+    net::http_response out = reply(a, o);
+    out.headers.emplace_back("Idempotency-Replayed", "true");
+    co_return out;
+  }
+  const auto* run = std::get_if<engine::run_answer>(&answer.body);
+  if (run == nullptr) co_return co_await changed_run(a, std::move(answer));
+  net::http_response out = reply(a, show_answer(*run), 201);
+  out.headers.emplace_back("Location", "/api/v1/runs/" + to_string(run->run.id));
+  if (run->replayed) out.headers.emplace_back("Idempotency-Replayed", "true");
+  co_return out;
+}
+
+void add_run_routes(net::http_server& http, api& a) {
+  http.add({"POST", "/api/v1/runs", [&a](net::http_request r) { return post_run(a, std::move(r)); }});
+  http.add({"GET", "/api/v1/runs", [&a](net::http_request r) { return list_runs(a, std::move(r)); }});
+  http.add({"GET", "/api/v1/runs/{id}", [&a](net::http_request r) { return show(a, std::move(r)); }});
+  http.add({"GET", "/api/v1/runs/{id}/why", [&a](net::http_request r) { return why(a, std::move(r)); }});
+  http.add({"POST", "/api/v1/runs/{id}/cancel",
+            [&a](net::http_request r) { return change_run(a, std::move(r), engine::cancel_run{}); }});
+  http.add({"POST", "/api/v1/runs/{id}/retry",
+            [&a](net::http_request r) { return change_run(a, std::move(r), engine::retry_run{}); }});
+  http.add({"POST", "/api/v1/runs/{id}/hold",
+            [&a](net::http_request r) { return change_run(a, std::move(r), engine::hold_run{{}, {}, true}); }});
+  http.add({"POST", "/api/v1/runs/{id}/release",
+            [&a](net::http_request r) { return change_run(a, std::move(r), engine::hold_run{{}, {}, false}); }});
+  http.add({"POST", "/api/v1/runs/{id}/resolve", [&a](net::http_request r) { return resolve(a, std::move(r)); }});
+}
+
+}  // namespace orchestrator::server

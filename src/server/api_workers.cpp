@@ -1,0 +1,82 @@
+// Workers: list, show, drain, resume, and the original portal's /api/worker-status.
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/protocol/api_json.hpp>
+
+#include "api.hpp"
+
+namespace orchestrator::server {
+namespace {
+
+asio::awaitable<std::vector<protocol::worker_status>> current(api& a) {
+  auto list = a.core.view().workers(read_mono_clock());
+  const std::uint64_t issued = a.core.view().issued();
+  co_await a.core.until_durable(issued);
+  co_return list;
+}
+
+refusal no_worker(const std::string& name) {
+  return {errc::not_found, fmt::format("there is no worker `{}`", printable(name)), "",
+          "`orchestrator worker list` shows all"};
+}
+
+asio::awaitable<net::http_response> list(api& a, net::http_request r) {
+  if (auto bad = check_parameters(r, {"cursor", "limit"})) co_return reply(a, *bad);
+  const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
+  if (!limit) co_return reply(a, limit.error());
+  const auto cursor = r.query.find("cursor");
+  const auto all = co_await current(a);
+  json::array items;
+  json::value next = nullptr;
+  for (const auto& w : all) {
+    if (cursor != r.query.end() && w.worker.worker_id <= cursor->second) continue;
+    if (items.size() == *limit) {
+      next = items.back().as_object()["worker_id"];
+      break;
+    }
+    items.push_back(protocol::worker_to_json(w));
+  }
+  json::object page;
+  page["items"] = std::move(items);
+  page["next_cursor"] = std::move(next);
+  co_return reply(a, page);
+}
+
+asio::awaitable<net::http_response> show(api& a, std::string name) {
+  const auto all = co_await current(a);
+  for (const auto& w : all) {
+    if (w.worker.worker_id == name) co_return reply(a, protocol::worker_to_json(w));
+  }
+  co_return reply(a, no_worker(name));
+}
+
+asio::awaitable<net::http_response> drain(api& a, std::string name, bool on) {
+  engine::drain_worker request;
+  request.worker_id = name;
+  request.on = on;
+  const engine::answer answer = co_await a.core.ask(std::move(request));
+  if (const auto* refused = std::get_if<refusal>(&answer.body)) co_return reply(a, *refused);
+  co_return co_await show(a, std::move(name));
+}
+
+asio::awaitable<net::http_response> legacy_status(api& a, net::http_request) {
+  const auto all = co_await current(a);
+  json::object out;
+  for (const auto& w : all) out[w.worker.worker_id] = protocol::worker_to_legacy_json(w);
+  co_return reply(a, out);
+}
+
+}  // namespace
+
+void add_worker_routes(net::http_server& http, api& a) {
+  http.add({"GET", "/api/v1/workers", [&a](net::http_request r) { return list(a, std::move(r)); }});
+  http.add({"GET", "/api/v1/workers/{id}", [&a](net::http_request r) { return show(a, r.path_parameters[0]); }});
+  http.add({"POST", "/api/v1/workers/{id}/drain",
+            [&a](net::http_request r) { return drain(a, r.path_parameters[0], true); }});
+  http.add({"POST", "/api/v1/workers/{id}/resume",
+            [&a](net::http_request r) { return drain(a, r.path_parameters[0], false); }});
+  http.add({"GET", "/api/worker-status", [&a](net::http_request r) { return legacy_status(a, std::move(r)); }});
+}
+
+}  // namespace orchestrator::server

@@ -1,0 +1,317 @@
+// Feeds the engine and carries its effects out; see coordinator.hpp. The order within one step is: commits go to
+// the store first, then outputs that are already past the gate, then look-ups.
+#include "coordinator.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/post.hpp>
+
+#include <orchestrator/base/check.hpp>
+#include <orchestrator/base/random.hpp>
+#include <orchestrator/protocol/codec.hpp>
+#include <orchestrator/server/zones.hpp>
+#include <orchestrator/telemetry/log.hpp>
+
+namespace orchestrator::server {
+namespace {
+
+constexpr auto use_awaitable = asio::use_awaitable;
+
+/// How often the loop proves that it is scheduled. A quarter of the threshold, so that a stall is never missed.
+constexpr auto pulse_interval = std::chrono::milliseconds{250};
+
+engine_time clock_now() { return {read_mono_clock(), read_wall_clock()}; }
+
+telemetry::level level_of(engine::note_level l) {
+  switch (l) {
+    case engine::note_level::debug: return telemetry::level::debug;
+    case engine::note_level::info: return telemetry::level::info;
+    case engine::note_level::warning: return telemetry::level::warning;
+    case engine::note_level::error: break;
+  }
+  return telemetry::level::error;
+}
+
+}  // namespace
+
+coordinator::coordinator(asio::io_context& io, const engine::config& settings, net::websocket_options websocket)
+    : io_(io), websocket_options_(websocket), engine_(settings), timer_(io) {}
+
+store::store_events coordinator::events() {
+  store::store_events e;
+  e.persisted = [this](std::uint64_t number) {
+    asio::post(io_, [this, number] {
+      feed(engine::persisted{number});
+      durable_waiters_->wake();
+    });
+  };
+  e.output_persisted = [this](std::uint64_t number) {
+    asio::post(io_, [this, number] { feed(engine::output_persisted{number}); });
+  };
+  e.space = [this](bool full) { asio::post(io_, [this, full] { feed(engine::space_changed{full}); }); };
+  return e;
+}
+
+void coordinator::start(std::unique_ptr<store::store> store_ptr, orchestrator::snapshot snapshot) {
+  store_ = std::move(store_ptr);
+  last_pulse_ = read_mono_clock();
+  feed(engine::started{std::move(snapshot), system_random()});
+  net::spawn(io_.get_executor(), "stall watch", watch_for_stalls());
+}
+
+void coordinator::stop() {
+  stopping_ = true;
+  feed(engine::stopping{});
+  for (auto& [id, list] : run_waiters_) list->wake();
+  fact_waiters_->wake();
+  output_waiters_->wake();
+}
+
+void coordinator::close() {
+  timer_.cancel();
+  if (store_ != nullptr) store_->close();
+}
+
+// ---- requests and reads ----------------------------------------------------------------------------------------
+
+asio::awaitable<engine::answer> coordinator::ask_input(engine::input in, request_id id) {
+  auto initiate = [this, id](auto handler, engine::input i) {
+    requests_.emplace(id, std::move(handler));
+    feed(std::move(i));
+  };
+  engine::answer a = co_await asio::async_initiate<const asio::use_awaitable_t<>, void(engine::answer)>(
+      std::move(initiate), use_awaitable, std::move(in));
+  co_return a;
+}
+
+asio::awaitable<std::uint64_t> coordinator::read_into(std::function<void(store::reader&)> fill) {
+  auto initiate = [this](auto handler, std::function<void(store::reader&)> query) {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    auto work = asio::make_work_guard(io_);
+    store_->read([this, shared, work, query = std::move(query)](store::reader& r) {
+      const std::uint64_t revision = r.revision();
+      query(r);
+      asio::post(io_, [shared, revision] { std::move (*shared)(revision); });
+    });
+  };
+  const std::uint64_t revision =
+      co_await asio::async_initiate<const asio::use_awaitable_t<>, void(std::uint64_t)>(std::move(initiate),
+                                                                                       use_awaitable, std::move(fill));
+  co_return revision;
+}
+
+asio::awaitable<void> coordinator::until_durable(std::uint64_t number) {
+  while (view().durable() < number && !io_.stopped()) {
+    co_await wait_on(durable_waiters_, std::chrono::seconds{1});
+  }
+}
+
+void coordinator::waiters::wake() {
+  for (asio::steady_timer* t : timers) t->cancel();
+}
+
+asio::awaitable<bool> coordinator::wait_on(std::shared_ptr<waiters> list, std::chrono::milliseconds limit) {
+  asio::steady_timer timer(io_, limit);
+  const auto place = list->timers.insert(list->timers.end(), &timer);
+  const auto [ec] = co_await timer.async_wait(asio::as_tuple(use_awaitable));
+  list->timers.erase(place);
+  co_return ec == asio::error::operation_aborted;
+}
+
+asio::awaitable<bool> coordinator::wait_for_run(run_id id, std::chrono::milliseconds limit) {
+  auto& slot = run_waiters_[id];
+  if (slot == nullptr) slot = std::make_shared<waiters>();
+  const std::shared_ptr<waiters> list = slot;
+  const bool woken = co_await wait_on(list, limit);
+  if (list->timers.empty()) run_waiters_.erase(id);
+  co_return woken;
+}
+
+asio::awaitable<bool> coordinator::wait_for_facts(std::chrono::milliseconds limit) {
+  return wait_on(fact_waiters_, limit);
+}
+
+asio::awaitable<bool> coordinator::wait_for_output(std::chrono::milliseconds limit) {
+  return wait_on(output_waiters_, limit);
+}
+
+// ---- the engine ------------------------------------------------------------------------------------------------
+
+void coordinator::feed(engine::input in) {
+  carry_out(engine_.step(clock_now(), in));
+  schedule_turn_end();
+  arm_timer();
+}
+
+void coordinator::carry_out(engine::effects effects) {
+  if (effects.commit_output) store_->commit_output(std::move(*effects.commit_output));
+  if (effects.commit) store_->commit(std::move(*effects.commit));
+  for (engine::output& o : effects.outputs) carry_out(o);
+  for (engine::lookup& l : effects.lookups) look_up(l);
+}
+
+void coordinator::carry_out(engine::output& o) {
+  if (auto* out = std::get_if<engine::send>(&o)) {
+    const auto found = sessions_.find(out->session);
+    if (found == sessions_.end()) return;
+    found->second.outgoing.push_back(std::move(out->message));
+    if (!std::exchange(found->second.dirty, true)) dirty_sessions_.push_back(out->session);
+  } else if (auto* closing = std::get_if<engine::close_session>(&o)) {
+    const auto found = sessions_.find(closing->session);
+    if (found == sessions_.end()) return;
+    flush(found->second);
+    found->second.socket->close(closing->code, closing->reason);
+  } else if (auto* pings = std::get_if<engine::set_ping_interval>(&o)) {
+    const auto found = sessions_.find(pings->session);
+    if (found != sessions_.end()) found->second.socket->set_ping_interval(pings->interval);
+  } else if (auto* registered = std::get_if<engine::session_registered>(&o)) {
+    const auto found = sessions_.find(registered->session);
+    if (found == sessions_.end()) return;
+    found->second.registered = true;
+    found->second.batch = registered->batch;
+    found->second.socket->set_max_message(registered->legacy ? limits::legacy_result_frame : limits::frame);
+  } else if (auto* ping = std::get_if<engine::ping_session>(&o)) {
+    const auto found = sessions_.find(ping->session);
+    if (found != sessions_.end()) found->second.socket->ping();
+  } else if (auto* answered = std::get_if<engine::answer>(&o)) {
+    const auto found = requests_.find(answered->request);
+    if (found == requests_.end()) return;
+    auto handler = std::move(found->second);
+    requests_.erase(found);
+    // Posted: the handler's coroutine may feed the engine again, and we are inside its effects.
+    asio::post(io_, [h = std::move(handler), a = std::move(*answered)]() mutable { std::move(h)(std::move(a)); });
+  } else if (auto* changed = std::get_if<engine::notify>(&o)) {
+    notify(*changed);
+  } else if (auto* line = std::get_if<engine::note>(&o)) {
+    telemetry::log(level_of(line->level), line->text);
+  }
+}
+
+void coordinator::notify(const engine::notify& n) {
+  for (const run_id& id : n.runs) {
+    const auto found = run_waiters_.find(id);
+    if (found != run_waiters_.end()) found->second->wake();
+  }
+  if (n.facts) fact_waiters_->wake();
+  if (n.output) output_waiters_->wake();
+}
+
+void coordinator::look_up(engine::lookup& l) {
+  if (auto* zone = std::get_if<engine::load_zone>(&l)) {
+    auto loaded = load_zone_table(zone->name);
+    std::optional<zone_table> table;
+    if (loaded) table = std::move(*loaded);
+    asio::post(io_, [this, name = zone->name, table = std::move(table)]() mutable {
+      feed(engine::zone_loaded{std::move(name), std::move(table)});
+    });
+    return;
+  }
+  auto& wanted = std::get<engine::fetch>(l);
+  store_->read([this, id = wanted.id, key = std::move(wanted.key)](store::reader& r) {
+    fetched_rows rows;
+    if (const auto* run = std::get_if<run_id>(&key)) rows = r.fetch_run(*run);
+    if (const auto* lease = std::get_if<lease_id>(&key)) rows = r.fetch_lease(*lease);
+    if (const auto* text = std::get_if<std::string>(&key)) rows = r.fetch_key(*text);
+    asio::post(io_, [this, id, rows = std::move(rows)]() mutable { feed(engine::fetched{id, std::move(rows)}); });
+  });
+}
+
+/// All inputs that are ready now belong to one turn: the end of it is posted behind them.
+void coordinator::schedule_turn_end() {
+  if (std::exchange(turn_end_scheduled_, true)) return;
+  asio::post(io_, [this] { end_turn(); });
+}
+
+void coordinator::end_turn() {
+  turn_end_scheduled_ = false;
+  carry_out(engine_.step(clock_now(), engine::turn_end{}));
+  for (const session_id id : std::exchange(dirty_sessions_, {})) {
+    const auto found = sessions_.find(id);
+    if (found != sessions_.end()) flush(found->second);
+  }
+  arm_timer();
+}
+
+void coordinator::flush(worker_session& session) {
+  session.dirty = false;
+  if (session.outgoing.empty()) return;
+  const auto messages = std::exchange(session.outgoing, {});
+  for (std::string& frame : protocol::encode_frames(messages, session.batch, limits::frame)) {
+    session.socket->send(std::move(frame));
+  }
+}
+
+// ---- time ------------------------------------------------------------------------------------------------------
+
+void coordinator::arm_timer() {
+  const auto next = engine_.next_deadline();
+  if (next == armed_for_ || stall_pending_) return;
+  armed_for_ = next;
+  if (!next) {
+    timer_.cancel();
+    return;
+  }
+  const auto delay = std::max(*next - read_mono_clock(), nanoseconds{0});
+  timer_.expires_after(delay);
+  timer_.async_wait([this](boost::system::error_code ec) {
+    if (ec || stall_pending_) return;
+    // A pause of ours is handled by the watch first: deadlines move before they are judged.
+    if (read_mono_clock() - last_pulse_ > limits::stall_threshold + pulse_interval) return;
+    armed_for_.reset();
+    feed(engine::tick{});
+  });
+}
+
+/// The stall rule: if this loop was not scheduled for over a second, its sockets are drained first, then every
+/// deadline is shifted by the pause, and only then is time judged again.
+asio::awaitable<void> coordinator::watch_for_stalls() {
+  while (!stopping_) {
+    co_await net::sleep_for(pulse_interval);
+    const mono_time now = read_mono_clock();
+    const nanoseconds pause = now - last_pulse_ - pulse_interval;
+    if (pause > limits::stall_threshold) {
+      stall_pending_ = true;
+      telemetry::warning("The coordinator was not scheduled for {:.1f} s: every deadline is shifted by that",
+                         std::chrono::duration<double>(pause).count());
+      co_await net::sleep_for(pulse_interval);  // the sockets' backlog is read meanwhile
+      stall_pending_ = false;
+      feed(engine::stalled{read_mono_clock() - now + pause});
+    }
+    last_pulse_ = read_mono_clock();
+    armed_for_.reset();
+    arm_timer();
+  }
+}
+
+// ---- worker sessions -------------------------------------------------------------------------------------------
+
+void coordinator::accept_worker(std::shared_ptr<net::websocket> socket) {
+  const session_id id{++last_session_};
+  socket->set_max_message(limits::frame_before_registration);
+  net::websocket_events handlers;
+  handlers.message = [this, id](std::string frame) { on_frame(id, std::move(frame)); };
+  handlers.alive = [this, id] { feed(engine::session_alive{id}); };
+  handlers.closed = [this, id](net::close_info info) {
+    sessions_.erase(id);
+    feed(engine::session_closed{id, info.code,
+                                info.reason.empty() && info.error ? info.error.message() : info.reason});
+  };
+  worker_session session;
+  session.socket = socket;
+  sessions_.emplace(id, std::move(session));
+  feed(engine::session_opened{id, socket->peer_address()});
+  socket->start(std::move(handlers));
+}
+
+void coordinator::on_frame(session_id id, std::string frame) {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  auto decoded = protocol::decode_worker_frame(frame, found->second.batch);
+  if (!decoded) {
+    feed(engine::session_bad_frame{id, decoded.error()});
+    return;
+  }
+  feed(engine::session_frame{id, std::move(*decoded)});
+}
+
+}  // namespace orchestrator::server

@@ -1,0 +1,125 @@
+// The effect runner: feeds inputs to the engine and carries its effects out. Owned by server.cpp, used by the API
+// handlers and the worker sessions; everything runs on the one I/O thread. The store's threads only post here.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <set>
+#include <unordered_map>
+
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <orchestrator/engine/engine.hpp>
+#include <orchestrator/net/io.hpp>
+#include <orchestrator/net/websocket.hpp>
+#include <orchestrator/store/store.hpp>
+
+namespace orchestrator::server {
+
+namespace asio = boost::asio;
+
+class coordinator {
+ public:
+  coordinator(asio::io_context& io, const engine::config& settings, net::websocket_options websocket);
+
+  /// Gives the engine its first input and starts the timers. Once, after the store was opened with events().
+  void start(std::unique_ptr<store::store> store_ptr, orchestrator::snapshot snapshot);
+  /// What the store is to call: each posts to the I/O thread.
+  store::store_events events();
+
+  /// One request of a person: fills in its request id, steps, and waits for the one answer.
+  template <class Request>
+  asio::awaitable<engine::answer> ask(Request request) {
+    request.request = request_id{++last_request_};
+    engine::input in = std::move(request);
+    return ask_input(std::move(in), request_id{last_request_});
+  }
+
+  /// Runs a query on a reader thread; its result is handed on only when everything it saw counts as released.
+  template <class T>
+  asio::awaitable<T> read(std::function<T(store::reader&)> query) {
+    auto value = std::make_shared<T>();
+    std::function<void(store::reader&)> fill = [value, query = std::move(query)](store::reader& r) { *value = query(r); };
+    const std::uint64_t revision = co_await read_into(std::move(fill));
+    co_await until_durable(revision);
+    co_return std::move(*value);
+  }
+
+  /// Waits until every batch up to `number` is on disk.
+  asio::awaitable<void> until_durable(std::uint64_t number);
+
+  /// Waits for the next durable change of this run, or `limit`; true if there was one.
+  asio::awaitable<bool> wait_for_run(run_id id, std::chrono::milliseconds limit);
+  /// Likewise for new facts, and for new output of any job.
+  asio::awaitable<bool> wait_for_facts(std::chrono::milliseconds limit);
+  asio::awaitable<bool> wait_for_output(std::chrono::milliseconds limit);
+
+  /// A worker's WebSocket was accepted.
+  void accept_worker(std::shared_ptr<net::websocket> socket);
+
+  const engine::engine_view& view() const { return engine_.view(); }
+  store::store& disk() { return *store_; }
+  bool ready() const { return store_ != nullptr && !stopping_; }
+  bool stopping() const { return stopping_; }
+  /// No new work from here on; waiters are released.
+  void stop();
+  /// Commits what is queued and stops the store's threads.
+  void close();
+
+ private:
+  struct worker_session {
+    std::shared_ptr<net::websocket> socket;
+    std::vector<protocol::coordinator_message> outgoing;
+    bool registered = false;
+    bool batch = false;
+    bool dirty = false;
+  };
+  /// A list of coroutines that wait for one kind of event; each is woken by cancelling its timer.
+  struct waiters {
+    std::list<asio::steady_timer*> timers;
+    void wake();
+  };
+
+  asio::awaitable<engine::answer> ask_input(engine::input in, request_id id);
+  asio::awaitable<std::uint64_t> read_into(std::function<void(store::reader&)> fill);
+  asio::awaitable<bool> wait_on(std::shared_ptr<waiters> list, std::chrono::milliseconds limit);
+
+  void feed(engine::input in);
+  void carry_out(engine::effects effects);
+  void carry_out(engine::output& o);
+  void look_up(engine::lookup& l);
+  void notify(const engine::notify& n);
+  void schedule_turn_end();
+  void end_turn();
+  void flush(worker_session& session);
+  void arm_timer();
+  asio::awaitable<void> watch_for_stalls();
+  void on_frame(session_id id, std::string frame);
+
+  asio::io_context& io_;
+  net::websocket_options websocket_options_;
+  orchestrator::engine::engine engine_;
+  std::unique_ptr<store::store> store_;
+  asio::steady_timer timer_;
+  std::optional<mono_time> armed_for_;
+  mono_time last_pulse_{};
+  bool stall_pending_ = false;
+  bool turn_end_scheduled_ = false;
+  bool stopping_ = false;
+  std::uint64_t last_request_ = 0;
+  std::uint64_t last_session_ = 0;
+  std::unordered_map<request_id, asio::any_completion_handler<void(engine::answer)>> requests_;
+  std::map<session_id, worker_session> sessions_;
+  std::vector<session_id> dirty_sessions_;
+  std::map<run_id, std::shared_ptr<waiters>> run_waiters_;
+  std::shared_ptr<waiters> fact_waiters_ = std::make_shared<waiters>();
+  std::shared_ptr<waiters> output_waiters_ = std::make_shared<waiters>();
+  std::shared_ptr<waiters> durable_waiters_ = std::make_shared<waiters>();
+};
+
+}  // namespace orchestrator::server

@@ -1,0 +1,121 @@
+// What a start reads: a million queued runs in a few seconds. Their ids come from the index of unfinished
+// runs, sorted; the rows are then fetched in key order, so that each page is visited once.
+#include <algorithm>
+#include <set>
+
+#include "apply.hpp"
+#include "open.hpp"
+#include "retention_rules.hpp"
+#include "rows.hpp"
+
+namespace orchestrator::store {
+namespace {
+
+std::vector<run_id> unfinished_ids(connection& main) {
+  std::vector<run_id> ids;
+  // The first condition is the index's own, by which SQLite knows that it may be used.
+  statement query(
+      main.handle(),
+      "SELECT id FROM runs INDEXED BY runs_unsuccessful WHERE state<>4 AND state<4 ORDER BY state,id");
+  while (query.next()) ids.push_back(query.id(0));
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+void load_runs(connection& main, snapshot& s) {
+  const std::vector<run_id> ids = unfinished_ids(main);
+  s.runs.reserve(ids.size());
+  statement query(main.handle(), std::string{"SELECT "} + run_columns + " FROM runs WHERE id=?1");
+  for (const run_id& id : ids) {
+    if (query.with(id).next()) s.runs.push_back(read_run(query));
+  }
+}
+
+void load_attempts_of_snapshot(connection& main, snapshot& s) {
+  std::set<lease_id> loaded;
+  for (const run& r : s.runs) {
+    if (r.attempts == 0) continue;
+    for (attempt& a : load_attempts(main, r.id)) {
+      loaded.insert(a.lease);
+      s.attempts.push_back(std::move(a));
+    }
+  }
+  for (const char* which :
+       {"INDEXED BY attempts_live WHERE state<=2", "INDEXED BY attempts_lost WHERE state=9"}) {
+    statement query(main.handle(), std::string{"SELECT "} + attempt_columns + " FROM attempts " + which);
+    while (query.next()) {
+      attempt a = read_attempt(query);
+      if (is_unsettled(a) && loaded.insert(a.lease).second) s.attempts.push_back(std::move(a));
+    }
+  }
+  std::sort(s.attempts.begin(), s.attempts.end(),
+            [](const attempt& a, const attempt& b) { return a.lease < b.lease; });
+}
+
+void load_specs(connection& main, snapshot& s) {
+  std::vector<spec_id> ids;
+  ids.reserve(s.runs.size());
+  for (const run& r : s.runs) ids.push_back(r.spec);
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  s.specs.reserve(ids.size());
+  statement query(main.handle(), "SELECT text FROM specs WHERE id=?1");
+  for (const spec_id id : ids) {
+    if (query.with(id).next()) s.specs.push_back({id, query.text(0)});
+  }
+}
+
+void load_instants(connection& main, wall_time now, snapshot& s) {
+  statement query(
+      main.handle(),
+      "SELECT job,instant FROM instants INDEXED BY instants_time WHERE instant>?1 ORDER BY instant");
+  query.with(now - instant_kept);
+  while (query.next()) s.recent_instants[query.text(0)].push_back(query.time(1));
+}
+
+void load_outputs(connection& output, snapshot& s) {
+  statement query(output.handle(), "SELECT name,end FROM streams WHERE lease=?1 ORDER BY name");
+  for (const attempt& a : s.attempts) {
+    if (!is_unsettled(a)) continue;
+    query.with(a.lease);
+    while (query.next()) s.outputs.push_back({a.lease, query.text(0), query.number(1)});
+  }
+}
+
+}  // namespace
+
+snapshot load_snapshot(connection& main, connection& output, wall_time now) {
+  snapshot s;
+  // In one transaction on each side: without, SQLite would lock and unlock the file a million times.
+  main.execute("BEGIN");
+  output.execute("BEGIN");
+  statement identity(main.handle(), "SELECT key,value FROM meta");
+  while (identity.next()) {
+    const std::string_view key = identity.bytes(0);
+    if (key == "cluster")
+      s.cluster = identity.id(1);
+    else if (key == "term")
+      s.term = identity.number(1);
+  }
+  const progress p = load_progress(main);
+  s.last_number = p.last_number;
+  s.lease_counter = lease_id{p.lease_counter};
+  s.spec_counter = spec_id{p.spec_counter};
+  load_runs(main, s);
+  load_attempts_of_snapshot(main, s);
+  load_specs(main, s);
+  load_instants(main, now, s);
+  load_outputs(output, s);
+  statement jobs(main.handle(), std::string{"SELECT "} + job_columns + job_source + "ORDER BY jobs.name");
+  while (jobs.next()) s.jobs.push_back(read_job(jobs));
+  statement workers(main.handle(),
+                    std::string{"SELECT "} + worker_columns + " FROM workers ORDER BY worker_id,instance");
+  while (workers.next()) s.workers.push_back(read_worker(workers));
+  statement keys(main.handle(), "SELECT hash FROM idempotency ORDER BY id");
+  while (keys.next()) s.idempotency_hashes.push_back(keys.number(0));
+  main.execute("COMMIT");
+  output.execute("COMMIT");
+  return s;
+}
+
+}  // namespace orchestrator::store

@@ -1,0 +1,208 @@
+// The start of a store, in an order that matters: look before touching (a foreign, newer or damaged file
+// stays as it is), migrate in one transaction, checkpoint, raise the term. Recovery after a crash fsyncs
+// nothing, so without the last two steps rows could be shown that are not on disk.
+#include "open.hpp"
+
+#include <span>
+#include <string>
+
+#include <orchestrator/base/random.hpp>
+
+#include "schema.hpp"
+
+namespace orchestrator::store {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Larger databases are not read through at start; SQLite still notices damage where it meets it.
+constexpr std::uintmax_t quick_check_bytes = 128u * 1024 * 1024;
+constexpr int main_cache_kib = 16 * 1024;
+constexpr int output_cache_kib = 2 * 1024;
+
+struct database_kind {
+  const char* name;
+  std::int64_t application_id;
+  std::span<const char* const> migrations;
+  int cache_kib;
+};
+
+std::string quoted(const fs::path& p) { return "\"" + p.string() + "\""; }
+
+[[noreturn]] void refuse_damaged(const fs::path& file, const std::string& why) {
+  refuse(
+      65,
+      "The database " + quoted(file) + " is damaged: " + why +
+          ". Nothing was changed. Restore a backup (orchestrator server restore), or move the data directory "
+          "aside to start empty.");
+}
+
+/// What a failure of SQLite means at start.
+[[noreturn]] void refuse_failed(const fs::path& file, const SQLite::Exception& e) {
+  const std::string why = e.what();
+  switch (e.getErrorCode() & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: refuse_damaged(file, why);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      refuse(75,
+             "The database " + quoted(file) + " is in use by another program (" + why + "). Close it there.");
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+      refuse(73, "The database " + quoted(file) + " cannot be written: " + why +
+                     ". Check its mode and its disk.");
+    default: refuse(74, "The database " + quoted(file) + " cannot be opened: " + why + ". Check the disk.");
+  }
+}
+
+bool is_there(const fs::path& file) {
+  std::error_code ignored;
+  return fs::exists(file, ignored);
+}
+
+std::uintmax_t size_of(const fs::path& file) {
+  std::error_code error;
+  const std::uintmax_t size = fs::file_size(file, error);
+  return error ? 0 : size;
+}
+
+/// A file of no bytes is a new database only if no log lies beside it that says otherwise.
+void check_files(const fs::path& file) {
+  const fs::path log = file.string() + "-wal";
+  if (size_of(file) == 0 && size_of(log) > 0)
+    refuse_damaged(file, std::string{is_there(file) ? "it is empty" : "it is missing"} + ", but its log " +
+                             quoted(log) + " is not");
+}
+
+/// Refuses what is not ours before anything is written; returns the version found.
+std::int64_t identify(connection& db, const fs::path& file, const database_kind& kind) {
+  db.leave_untouched();
+  const std::int64_t application = db.integer("PRAGMA application_id");
+  const std::int64_t version = db.integer("PRAGMA user_version");
+  const bool blank =
+      application == 0 && version == 0 && db.integer("SELECT count(*) FROM sqlite_schema") == 0;
+  if (blank) return 0;
+  if (application != kind.application_id)
+    refuse_damaged(file,
+                   "it belongs to another program (application id " + std::to_string(application) + ")");
+  const auto ours = static_cast<std::int64_t>(kind.migrations.size());
+  if (version > ours)
+    refuse(78, "The database " + quoted(file) + " has schema version " + std::to_string(version) +
+                   ", this program knows up to " + std::to_string(ours) +
+                   ". Nothing was changed. Use the newer program, or restore a backup made by this one.");
+  if (version < 1) refuse_damaged(file, "it has no schema version");
+  if (size_of(file) <= quick_check_bytes) {
+    const std::string verdict = db.text("PRAGMA quick_check(1)");
+    if (verdict != "ok") refuse_damaged(file, verdict);
+  }
+  return version;
+}
+
+/// All steps in one transaction: a kill at any point leaves the old version or the new one.
+void migrate(connection& db, std::int64_t version, const database_kind& kind) {
+  if (version == static_cast<std::int64_t>(kind.migrations.size())) return;
+  db.execute("BEGIN IMMEDIATE");
+  for (const char* step : kind.migrations.subspan(static_cast<std::size_t>(version))) db.execute(step);
+  db.execute("PRAGMA application_id=" + std::to_string(kind.application_id));
+  db.execute("PRAGMA user_version=" + std::to_string(kind.migrations.size()));
+  db.execute("COMMIT");
+}
+
+void checkpoint_at_start(connection& db, const fs::path& file) {
+  if (checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE).busy)
+    refuse(75, "The database " + quoted(file) + " is in use by another program. Close it there.");
+  const auto wanted =
+      static_cast<std::uintmax_t>(db.integer("PRAGMA page_count") * db.integer("PRAGMA page_size"));
+  if (size_of(file) < wanted) refuse_damaged(file, "it is shorter than it says");
+}
+
+struct opened_database {
+  connection db;
+  bool created;
+};
+
+opened_database open_database(const fs::path& dir, const database_kind& kind) {
+  const fs::path file = dir / kind.name;
+  check_files(file);
+  const bool created = !is_there(file);
+  if (created) {
+    create_private_file(file);
+    sync_directory(dir);
+  }
+  try {
+    connection db(file, access::read_write);
+    const std::int64_t version = identify(db, file, kind);
+    configure_writer(db, kind.cache_kib);
+    migrate(db, version, kind);
+    checkpoint_at_start(db, file);
+    sqlite3_db_config(db.handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, static_cast<int*>(nullptr));
+    return {std::move(db), version == 0};
+  } catch (const SQLite::Exception& e) {
+    refuse_failed(file, e);
+  }
+}
+
+void begin_history(connection& db, wall_time now) {
+  const uuid cluster = make_uuid_v4(system_random(), system_random());
+  db.prepared("INSERT INTO meta(key,value) VALUES('cluster',?1),('term',0),('created_at',?2)")
+      .with(cluster, now)
+      .run();
+  db.execute("INSERT INTO progress VALUES(1,0,0,0,0)");
+  for (int state = 0; state < 10; ++state)
+    db.prepared("INSERT INTO run_counts(state,count) VALUES(?1,0)").with(state).run();
+}
+
+/// Makes the cluster's identity at the first start and raises the term at every one, durably.
+void begin_term(connection& db, wall_time now) {
+  db.execute("BEGIN IMMEDIATE");
+  if (db.integer("SELECT count(*) FROM meta WHERE key='cluster'") == 0) begin_history(db, now);
+  db.execute("UPDATE meta SET value=value+1 WHERE key='term'");
+  db.execute("COMMIT");
+}
+
+uuid read_cluster(connection& db) {
+  statement query(db.handle(), "SELECT value FROM meta WHERE key='cluster'");
+  return query.next() ? query.id(0) : uuid{};
+}
+
+/// The output belongs to the runs of one database; that of another must not appear beside them.
+void bind_output(connection& main, connection& output, const fs::path& dir) {
+  const uuid cluster = read_cluster(main);
+  const uuid bound = read_cluster(output);
+  if (bound.is_nil())
+    output.prepared("INSERT INTO meta(key,value) VALUES('cluster',?1)").with(cluster).run();
+  else if (bound != cluster)
+    refuse_damaged(dir / output_file, "it is the output of another database (" + to_string(bound) + ", not " +
+                                          to_string(cluster) + ")");
+}
+
+std::vector<lease_id> unfinished_drops(connection& main) {
+  std::vector<lease_id> leases;
+  statement query(main.handle(), "SELECT lease FROM dropped_output ORDER BY lease");
+  while (query.next()) leases.push_back(lease_id{query.number(0)});
+  return leases;
+}
+
+}  // namespace
+
+opened_databases open_databases(const fs::path& dir, wall_time now) {
+  const database_kind main_kind{main_file, main_application_id, main_migrations(), main_cache_kib};
+  const database_kind output_kind{output_file, output_application_id, output_migrations(), output_cache_kib};
+  // orchestrator.db is made first, so output alone means that the more important half is lost.
+  if (!is_there(dir / main_file) && size_of(dir / output_file) > 0)
+    refuse_damaged(dir / main_file, "it is missing, but " + quoted(dir / output_file) + " is not");
+  opened_database main = open_database(dir, main_kind);
+  opened_database output = open_database(dir, output_kind);
+  try {
+    begin_term(main.db, now);
+    bind_output(main.db, output.db, dir);
+    orchestrator::snapshot snapshot = load_snapshot(main.db, output.db, now);
+    std::vector<lease_id> drops = unfinished_drops(main.db);
+    return {std::move(main.db), std::move(output.db), std::move(snapshot), std::move(drops)};
+  } catch (const SQLite::Exception& e) {
+    refuse_failed(dir / main_file, e);
+  }
+}
+
+}  // namespace orchestrator::store

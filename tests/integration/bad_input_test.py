@@ -1,0 +1,359 @@
+"""Malformed, unknown, oversize and out-of-order input of every kind: each gets the answer that the design names, the
+process stays up, and nothing already accepted is harmed."""
+import asyncio
+import json
+import os
+import pathlib
+import socket
+import stat
+import subprocess
+import unittest
+
+import websockets
+
+from harness import BINARY, LIMIT, ROOT, WorldTest, eventually
+
+
+class Frames(WorldTest):
+    """Frames of a hostile or broken worker."""
+
+    def setUp(self):
+        super().setUp()
+        self.world.start_server()
+
+    def url(self):
+        return f"ws://worker:{self.world.token('worker')}@127.0.0.1:{self.world.port}/ws/heartbeat"
+
+    def talk(self, conversation):
+        return asyncio.run(asyncio.wait_for(conversation(), LIMIT))
+
+    @staticmethod
+    def register(name="bad", **fields):
+        return json.dumps({"type": "worker_register", "worker_id": name, "hostname": "h", "platform": "p", **fields})
+
+    async def until_closed(self, ws):
+        frames = []
+        try:
+            while True:
+                frames.append(json.loads(await ws.recv()))
+        except websockets.ConnectionClosed as closed:
+            return frames, closed.code
+
+    def test_a_frame_that_is_no_message_is_answered_and_ten_in_a_row_close_1008(self):
+        bad = ["", "not json", "null", "[]", "42", '"text"', "{}", '{"type":7}', '{"type":"a","type":"b"}',
+               "[" * 100, '{"type":"heartbeat","x":1e999}']
+
+        async def conversation():
+            async with websockets.connect(self.url()) as ws:
+                await ws.send(self.register())
+                first = json.loads(await ws.recv())
+                for text in bad[:9]:
+                    await ws.send(text)
+                    answer = json.loads(await ws.recv())
+                    self.assertEqual((answer["type"], answer["code"]), ("error", "bad_message"), text)
+                await ws.send(json.dumps({"type": "heartbeat", "worker_id": "bad", "status": "idle", "jobs_processed": 0,
+                                          "uptime_seconds": 1, "timestamp": "2026-01-01T00:00:00+00:00"}))
+                ack = json.loads(await ws.recv())
+                for text in bad[:10]:
+                    await ws.send(text)
+                frames, code = await self.until_closed(ws)
+                return first, ack, frames, code
+        first, ack, frames, code = self.talk(conversation)
+        self.assertEqual(first, {"type": "ack", "msg": "registered"})
+        self.assertEqual(ack, {"type": "ack", "received": True})  # a good frame between them starts the count anew
+        self.assertEqual(code, 1008)
+        self.assertEqual({f["code"] for f in frames}, {"bad_message"})
+
+    def test_oversize_binary_and_invalid_utf8_frames_have_their_close_codes(self):
+        async def one(send):
+            async with websockets.connect(self.url(), max_size=None) as ws:
+                await ws.send(self.register())
+                await ws.recv()
+                await send(ws)
+                return (await self.until_closed(ws))[1]
+
+        async def invalid_utf8(ws):
+            # A text frame by hand: FIN + text, masked, payload 0xff (never valid in UTF-8).
+            ws.transport.write(bytes([0x81, 0x81, 0, 0, 0, 0, 0xFF]))
+
+        async def unmasked(ws):
+            ws.transport.write(bytes([0x81, 0x02]) + b"{}")
+
+        self.assertEqual(self.talk(lambda: one(lambda ws: ws.send("x" * (17 * 1024 * 1024)))), 1009)
+        self.assertEqual(self.talk(lambda: one(lambda ws: ws.send(b"\x00\x01"))), 1003)
+        self.assertEqual(self.talk(lambda: one(invalid_utf8)), 1007)
+        self.assertEqual(self.talk(lambda: one(unmasked)), 1002)
+
+    def test_a_huge_registration_and_none_within_ten_seconds_are_closed(self):
+        async def large():
+            async with websockets.connect(self.url()) as ws:
+                await ws.send(self.register(hostname="h" * 1100000))
+                return (await self.until_closed(ws))[1]
+
+        async def silent():
+            async with websockets.connect(self.url()) as ws:
+                return (await self.until_closed(ws))[1]
+        self.assertEqual(self.talk(large), 1009)
+        self.assertEqual(self.talk(silent), 4002)
+
+    def test_sequence_numbers_out_of_order_close_1008(self):
+        def ours(seq):
+            return self.register(seq=seq, protocol=1, features=[], slots=1, credit=0, labels={}, version="t", pid=1,
+                                 instance="6f0d2a3e-7c1b-4d5e-9f80-112233445566", boot_id="b", process="p", opened=1,
+                                 highest_lease=0, running=[], unacked=[], lost=[])
+
+        async def gap():
+            async with websockets.connect(self.url()) as ws:
+                await ws.send(ours(1))
+                ack = json.loads(await ws.recv())
+                self.assertEqual((ack["msg"], ack["seq"]), ("registered", 1))
+                self.assertIn("session", ack)
+                await ws.send(json.dumps({"type": "heartbeat", "seq": 3, "worker_id": "bad", "status": "idle",
+                                          "jobs_processed": 0, "uptime_seconds": 1, "timestamp": "t"}))
+                return (await self.until_closed(ws))[1]
+        self.assertEqual(self.talk(gap), 1008)
+
+    def test_a_protocol_nobody_speaks_closes_4010(self):
+        async def conversation():
+            async with websockets.connect(self.url()) as ws:
+                await ws.send(self.register(seq=1, protocol=0, instance="6f0d2a3e-7c1b-4d5e-9f80-112233445566",
+                                            boot_id="b", process="p", opened=1, highest_lease=0))
+                return (await self.until_closed(ws))[1]
+        self.assertEqual(self.talk(conversation), 4010)
+
+    def test_a_result_nobody_issued_changes_nothing_and_is_acknowledged(self):
+        async def conversation():
+            async with websockets.connect(self.url()) as ws:
+                await ws.send(self.register())
+                await ws.recv()
+                await ws.send(json.dumps({"type": "job_result", "job_id": 987654321, "worker_id": "bad", "status": "SUCCESS",
+                                          "log_output": "", "run_time": "2026-01-01T00:00:00+00:00", "duration_seconds": 1}))
+                return json.loads(await ws.recv())
+        self.assertEqual(self.talk(conversation), {"type": "ack", "received": True})
+        self.assertEqual(self.world.api("GET", "/api/v1/runs", expect=200)[1]["items"], [])
+
+
+class Http(WorldTest):
+    """Requests a web page or a broken client could send."""
+
+    def setUp(self):
+        super().setUp()
+        self.world.start_server()
+
+    def raw(self, text):
+        with socket.create_connection(("127.0.0.1", self.world.port), timeout=LIMIT) as s:
+            s.sendall(text.encode("latin-1"))
+            s.shutdown(socket.SHUT_WR)
+            data = b""
+            while chunk := s.recv(65536):
+                data += chunk
+        return int(data.split(b" ", 2)[1]) if data else None
+
+    def test_the_guards_of_the_first_day(self):
+        token = f"Authorization: Bearer {self.world.token()}\r\n"
+        host = f"Host: 127.0.0.1:{self.world.port}\r\n"
+        body = '{"command":["true"]}'
+        post = f"POST /api/v1/runs HTTP/1.1\r\n{host}{token}"
+        json_type = "Content-Type: application/json\r\n"
+        length = f"Content-Length: {len(body)}\r\n"
+        cases = [
+            ("no token", f"GET /api/v1/runs HTTP/1.1\r\n{host}\r\n", 401),
+            ("wrong token", f"GET /api/v1/runs HTTP/1.1\r\n{host}Authorization: Bearer nonsense\r\n\r\n", 401),
+            ("no host", f"GET /healthz HTTP/1.1\r\n\r\n", 400),
+            ("foreign host", f"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+            ("foreign origin", f"{post}Origin: http://evil.example\r\n{json_type}{length}\r\n{body}", 403),
+            ("a form's content type", f"{post}Content-Type: text/plain\r\n{length}\r\n{body}", 415),
+            ("no content type", f"{post}{length}\r\n{body}", 415),
+            ("chunked", f"{post}{json_type}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+            ("two lengths", f"{post}{json_type}{length}{length}\r\n{body}", 400),
+            ("no length", f"{post}{json_type}\r\n", 411),
+            ("too large", f"{post}{json_type}Content-Length: 2000000\r\n\r\n", 413),
+            ("unknown path", f"GET /api/v1/nothing HTTP/1.1\r\n{host}{token}\r\n", 404),
+            ("wrong method", f"PATCH /api/v1/runs HTTP/1.1\r\n{host}{token}Content-Length: 0\r\n\r\n", 405),
+            ("many headers", f"GET /healthz HTTP/1.1\r\n{host}" + "A: b\r\n" * 80 + "\r\n", 431),
+            ("a good one", f"{post}{json_type}{length}\r\n{body}", 201),
+        ]
+        for name, text, status in cases:
+            with self.subTest(name):
+                self.assertEqual(self.raw(text), status)
+        self.assertEqual(len(self.world.api("GET", "/api/v1/runs", expect=200)[1]["items"]), 1)
+
+    def test_bad_bodies_name_their_place_and_leave_nothing_behind(self):
+        cases = [
+            ({"comand": ["true"]}, "/comand", "command"),
+            ({"command": "true"}, "/command", ""),
+            ({"command": []}, "/command", ""),
+            ({"command": ["true"], "timeout": "soon"}, "/timeout", ""),
+            ({"command": ["true"], "env": {"LD_PRELOAD": "x"}}, "/env/LD_PRELOAD", ""),
+            ({"command": ["true"], "retry": {"max_attempts": 101}}, "/retry/max_attempts", ""),
+            ({"command": ["true"], "script": "x.py"}, "", ""),
+            ({}, "", ""),
+        ]
+        for body, pointer, hint in cases:
+            with self.subTest(body=body):
+                status, problem, _ = self.world.api("POST", "/api/v1/runs", body)
+                self.assertEqual(status, 400, problem)
+                if pointer:
+                    self.assertEqual(problem["errors"][0]["pointer"], pointer)
+                self.assertIn(hint, json.dumps(problem))
+        self.assertEqual(self.world.api("GET", "/api/v1/runs", expect=200)[1]["items"], [])
+
+
+class CommandLine(WorldTest):
+    """Wrong flags, files, ports and directories."""
+
+    def run_binary(self, *arguments):
+        return subprocess.run([str(BINARY), *[str(a) for a in arguments]], env=self.world.env, cwd=ROOT,
+                              capture_output=True, text=True, timeout=LIMIT)
+
+    def check(self, done, code, *words):
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        self.assertEqual(done.stdout, "")
+        for word in words:
+            self.assertIn(word, done.stderr)
+        self.assertNotIn("terminate", done.stderr)
+
+    def test_wrong_flags_and_commands_say_which_and_what_was_meant(self):
+        self.check(self.run_binary(), 2, "--role=server", "submit")
+        self.check(self.run_binary("sumbit"), 2, "sumbit", "submit")
+        self.check(self.run_binary("run", "lst"), 2, "lst", "list")
+        self.check(self.run_binary("submit", "--retires", "3", "--", "true"), 2, "--retires", "--retries")
+        self.check(self.run_binary("--role=coordinator"), 64, "coordinator")
+        self.check(self.run_binary("--role=server", "--lsten", "x"), 64, "--lsten", "--listen")
+        self.check(self.run_binary("--role=worker", "--slots", "many"), 64, "--slots", "many")
+        self.check(self.run_binary("--role=server", "submit"), 2, "submit")
+        self.check(self.run_binary("run", "list", "--server", "127.0.0.1:1"), 6, "127.0.0.1:1")
+
+    def test_help_is_there_for_everything(self):
+        for words in (["--help"], ["--role=server", "--help"], ["--role=worker", "--help"], ["submit", "--help"],
+                      ["job", "apply", "--help"], ["schedule", "add", "--help"], ["dev", "--help"], ["run", "--help"]):
+            done = self.run_binary(*words)
+            self.assertEqual(done.returncode, 0, words)
+            self.assertGreater(len(done.stdout), 100, words)
+
+    def test_a_busy_port_a_locked_directory_and_an_open_address_are_refused(self):
+        self.world.start_server()
+        busy = self.run_binary("--role=server", "--listen", f"127.0.0.1:{self.world.port}", "--data-dir", self.world.dir / "b")
+        self.check(busy, 75, str(self.world.port))
+        locked = self.run_binary("--role=server", "--listen", "127.0.0.1:0", "--data-dir", self.world.data)
+        self.check(locked, 75, str(self.world.server.pid))
+        self.check(self.run_binary("--role=server", "--listen", "0.0.0.0:0", "--data-dir", self.world.dir / "c"), 78,
+                   "--insecure-plaintext")
+        self.check(self.run_binary("--role=server", "--listen", "0.0.0.0:0", "--auth=off", "--data-dir", self.world.dir / "c"),
+                   78, "loopback")
+        self.world.start_worker()
+        second = self.run_binary("--role=worker", "--server", f"127.0.0.1:{self.world.port}", "--work-dir",
+                                 self.world.dir / "work-w1")
+        self.check(second, 75, "work-w1")
+
+    def test_damaged_and_newer_databases_are_refused_untouched(self):
+        self.world.start_server()
+        self.world.submit(command=["true"])
+        self.world.server.terminate()
+        database = self.world.data / "orchestrator.db"
+        good = database.read_bytes()
+        for name, content in (("random", os.urandom(65536)), ("truncated", good[:len(good) // 2])):
+            with self.subTest(name):
+                directory = self.world.dir / name
+                directory.mkdir(mode=0o700)
+                (directory / "orchestrator.db").write_bytes(content)
+                done = self.run_binary("--role=server", "--listen", "127.0.0.1:0", "--data-dir", directory)
+                self.check(done, 65)
+                self.assertEqual((directory / "orchestrator.db").read_bytes(), content)
+        directory = self.world.dir / "newer"
+        directory.mkdir(mode=0o700)
+        newer = bytearray(good)
+        newer[60:64] = (99999).to_bytes(4, "big")  # user_version in the header of an SQLite file
+        (directory / "orchestrator.db").write_bytes(newer)
+        self.check(self.run_binary("--role=server", "--listen", "127.0.0.1:0", "--data-dir", directory), 78)
+        self.assertEqual((directory / "orchestrator.db").read_bytes(), bytes(newer))
+
+    def test_job_files_are_all_or_nothing_and_errors_name_their_place(self):
+        self.world.start_server()
+        files = self.world.dir / "jobs"
+        files.mkdir()
+        (files / "good.toml").write_text('name = "good"\ncommand = ["true"]\n')
+        (files / "typo.toml").write_text('name = "typo"\ncomand = ["true"]\n')
+        done = self.world.cli("job", "apply", "-f", files, check=False)
+        self.check(done, 2, "typo.toml:2:1", "comand", "command")
+        self.assertEqual(self.world.api("GET", "/api/v1/jobs", expect=200)[1]["items"], [])
+        for name, text, words in (("syntax", 'name = "x\n', ["syntax.toml:1"]),
+                                  ("zone", 'name = "z"\ncommand = ["true"]\n[schedule]\ndaily = "02:30"\n'
+                                           'time_zone = "Asia/Hongkong"\n', ["Hongkong"]),
+                                  ("cron", 'name = "c"\ncommand = ["true"]\n[schedule]\ncron = "61 * * * *"\n', ["61"])):
+            with self.subTest(name):
+                path = self.world.dir / f"{name}.toml"
+                path.write_text(text)
+                refused = self.world.cli("job", "apply", "-f", path, check=False)
+                self.assertIn(refused.returncode, (1, 2), refused.stderr)
+                for word in words:
+                    self.assertIn(word, refused.stderr)
+        self.assertEqual(self.world.api("GET", "/api/v1/jobs", expect=200)[1]["items"], [])
+
+    def test_settings_come_from_flags_environment_file_and_defaults_in_this_order(self):
+        config = self.world.dir / "orchestrator.toml"
+        config.write_text('[server]\nlisten = "127.0.0.1:1111"\nlease_ttl = "30s"\nretain_age = "7d"\n')
+        env = dict(self.world.env, ORCHESTRATOR_LEASE_TTL="40s", ORCHESTRATOR_CONFIG=str(config))
+        done = subprocess.run([str(BINARY), "config", "show", "--origin", "-o", "json"], env=env, capture_output=True,
+                              text=True, timeout=LIMIT)
+        rows = {(r["role"], r["setting"]): r for r in json.loads(done.stdout)}
+        self.assertEqual(rows["server", "listen"]["value"], "127.0.0.1:1111")
+        self.assertEqual(rows["server", "listen"]["origin"], f"{config}:2")
+        self.assertEqual((rows["server", "lease-ttl"]["value"], rows["server", "lease-ttl"]["origin"]),
+                         ("40s", "ORCHESTRATOR_LEASE_TTL"))
+        self.assertEqual(rows["server", "ping-interval"]["origin"], "default")
+        config.write_text("[server]\nlistn = 1\n")
+        done = subprocess.run([str(BINARY), "config", "show"], env=env, capture_output=True, text=True, timeout=LIMIT)
+        self.check(done, 2, f"{config}:2", "listn", "listen")
+
+
+class Scripts(WorldTest):
+    """Scripts that cannot run, and workers that die."""
+
+    def setUp(self):
+        super().setUp()
+        self.world.start_server()
+        self.world.start_worker()
+
+    def ended(self, **body):
+        return self.world.wait_final(self.world.submit(**body)["id"])
+
+    def test_missing_and_unrunnable_scripts_fail_with_the_reason(self):
+        plain = self.world.dir / "plain"
+        plain.write_text("no program\n")
+        plain.chmod(stat.S_IRUSR)
+        garbage = self.world.dir / "garbage"
+        garbage.write_bytes(b"\x00\x01\x02")
+        garbage.chmod(0o700)
+        cases = [({"script": "no/such.py"}, "no/such.py", 127), ({"script": str(plain)}, "plain", 126),
+                 ({"command": [str(garbage)]}, "garbage", 126), ({"command": ["true"], "cwd": "/no/such/dir"}, "/no/such/dir", None),
+                 ({"script": "jobs/greet.sh", "args": "'open quote"}, "quote", None)]
+        for body, word, code in cases:
+            with self.subTest(body=body):
+                run = self.ended(**body)
+                self.assertEqual(run["state"], "failed")
+                attempt = run["attempts"][-1]
+                self.assertIn(word, attempt["error"] or "")
+                if code is not None:
+                    self.assertEqual(attempt["exit_code"], code)
+
+    def test_a_worker_killed_for_good_loses_its_attempt_and_the_run_goes_elsewhere(self):
+        world = self.world
+        world.server.terminate()
+        world.start_server("--lease-ttl", "2s", "--ping-interval", "500ms", "--ping-timeout", "500ms")
+        gone = world.start_worker(name="w2", slots=1)
+        for child in world.processes:
+            if child.pid not in (gone.pid, world.server.pid):
+                child.kill()
+        mark = world.dir / "mark"
+        run = world.submit(command=["sh", "-c", f"test -e {mark} || {{ touch {mark}; sleep 600; }}"])
+        eventually(mark.exists, "the first attempt runs")
+        gone.kill()
+        world.start_worker(name="w3")
+        final = world.wait_final(run["id"], limit=120)
+        self.assertEqual(final["state"], "succeeded")
+        self.assertEqual([a["state"] for a in final["attempts"]], ["lost", "succeeded"])
+
+
+if __name__ == "__main__":
+    unittest.main()

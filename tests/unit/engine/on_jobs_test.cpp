@@ -1,0 +1,200 @@
+// Jobs: applied all or nothing, versioned, paused, deleted; and zones that must exist.
+#include <doctest/doctest.h>
+
+#include "support/engine_script.hpp"
+
+using namespace orchestrator;
+using namespace orchestrator::engine;
+using namespace orchestrator::engine::script;
+using protocol::result_status;
+
+namespace {
+
+job_definition job_named(std::string name) {
+  job_definition d;
+  d.name = std::move(name);
+  d.spec = script_spec();
+  return d;
+}
+
+job_definition daily_in(std::string zone) {
+  job_definition d = job_named("daily");
+  schedule s;
+  s.kind = schedule_kind::daily;
+  s.hour = 12;
+  s.time_zone = std::move(zone);
+  d.schedule = s;
+  return d;
+}
+
+}  // namespace
+
+TEST_CASE("applying a job creates it, changes it, or leaves it alone") {
+  world w;
+  const auto first = w.apply(job_named("a"));
+  const auto same = w.apply(job_named("a"));
+  auto changed = job_named("a");
+  changed.spec.args = "--fast";
+  const auto other = w.apply(changed);
+  const auto change = [&](request_id id) { return w.answered<jobs_answer>(id)->changes.at(0); };
+  CHECK(change(first).created);
+  CHECK(change(first).version == 1);
+  CHECK_FALSE(change(same).changed);
+  CHECK(change(other).changed);
+  CHECK(change(other).version == 2);
+  CHECK(w.facts("job.applied") == 2);
+}
+
+TEST_CASE("a list is applied whole or not at all") {
+  world w;
+  apply_jobs in;
+  in.request = w.ask();
+  in.jobs = {job_named("good"), daily_in("UTC")};
+  in.jobs[1].schedule->hour = 99;
+  w.give(in);
+  w.settle();
+  REQUIRE(w.answered<refusal>(in.request) != nullptr);
+  CHECK(w.answered<refusal>(in.request)->pointer.find("/1/schedule") == 0);
+  CHECK(w.disk.jobs.empty());
+  in.request = w.ask();
+  in.jobs = {job_named("twice"), job_named("twice")};
+  w.give(in);
+  w.settle();
+  CHECK(w.answered<refusal>(in.request)->code == errc::bad_field);
+}
+
+TEST_CASE("a dry run says what would happen and changes nothing") {
+  world w;
+  apply_jobs in;
+  in.request = w.ask();
+  in.jobs = {job_named("a")};
+  in.dry_run = true;
+  w.give(in);
+  w.settle();
+  CHECK(w.answered<jobs_answer>(in.request)->changes.at(0).created);
+  CHECK(w.disk.jobs.empty());
+}
+
+TEST_CASE("If-Match guards against lost edits") {
+  world w;
+  w.apply(job_named("a"));
+  apply_jobs in;
+  in.jobs = {job_named("a")};
+  in.jobs[0].description = "new";
+  in.request = w.ask();
+  in.if_version = 7;
+  w.give(in);
+  w.settle();
+  CHECK(w.answered<refusal>(in.request)->code == errc::precondition);
+  in.request = w.ask();
+  in.if_version = 0;
+  w.give(in);
+  w.settle();
+  CHECK(w.answered<refusal>(in.request)->code == errc::precondition);
+  in.request = w.ask();
+  in.if_version = 1;
+  w.give(in);
+  w.settle();
+  CHECK(w.answered<jobs_answer>(in.request)->changes.at(0).version == 2);
+}
+
+TEST_CASE("a list with an unknown time zone waits for the look-up and is refused") {
+  world w;
+  apply_jobs in;
+  in.request = w.ask();
+  in.jobs = {daily_in("Mars/Olympus")};
+  w.give(in);
+  REQUIRE(w.lookups.size() == 1);
+  CHECK(w.answer_to(in.request) == nullptr);
+  w.settle();
+  REQUIRE(w.answered<refusal>(in.request) != nullptr);
+  CHECK(w.answered<refusal>(in.request)->detail.find("Mars/Olympus") != std::string::npos);
+  CHECK(w.disk.jobs.empty());
+}
+
+TEST_CASE("a list with a zone that exists is applied when its table is here") {
+  world w;
+  w.zones["Asia/Hong_Kong"] = zone_table{"Asia/Hong_Kong", 8 * 3600, {}};
+  const auto id = w.apply(daily_in("Asia/Hong_Kong"));
+  CHECK(w.answered<jobs_answer>(id)->changes.at(0).created);
+  const auto next = w.view().next_instants("daily", w.wall(), 2);
+  REQUIRE(next.has_value());
+  REQUIRE(next->size() == 2);
+  CHECK((*next)[0].instant == w.wall() + 4h);
+}
+
+TEST_CASE("a run pins the version it came from") {
+  world w;
+  test_worker worker(w);
+  w.apply(job_named("a"));
+  const run_id old = w.run_job("a");
+  auto changed = job_named("a");
+  changed.spec.script = "jobs/b.sh";
+  w.apply(changed);
+  const run_id fresh = w.run_job("a");
+  worker.connect();
+  auto offer = worker.take_offer();
+  CHECK(offer.script_path == "jobs/a.sh");
+  worker.finish(offer);
+  w.settle();
+  CHECK(worker.take_offer().script_path == "jobs/b.sh");
+  CHECK(w.stored(old).job_version == 1);
+  CHECK(w.stored(fresh).job_version == 2);
+}
+
+TEST_CASE("pausing a job holds its waiting runs, and resuming lets them go") {
+  world w;
+  test_worker worker(w);
+  w.apply(job_named("a"));
+  const run_id run = w.run_job("a");
+  w.give(pause_job{w.ask(), "a", false, true});
+  w.settle();
+  w.restart();
+  worker.connect();
+  CHECK(worker.take_offers().empty());
+  CHECK(w.why(run) == std::vector<std::string>{"job_paused"});
+  w.give(pause_job{w.ask(), "a", false, false});
+  w.settle();
+  CHECK(worker.take_offers().size() == 1);
+}
+
+TEST_CASE("deleting a job refuses while runs live, unless they are to be cancelled") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  w.apply(job_named("a"));
+  const run_id active = w.run_job("a");
+  const run_id waiting = w.run_job("a");
+  const auto offer = worker.take_offer();
+  const deletion plain{w.ask(), "a", false};
+  w.give(plain);
+  w.settle();
+  CHECK(w.answered<refusal>(plain.request)->code == errc::conflict);
+  const deletion with_cancel{w.ask(), "a", true};
+  w.give(with_cancel);
+  w.settle();
+  CHECK(w.answered<done_answer>(with_cancel.request) != nullptr);
+  CHECK(w.disk.jobs.empty());
+  CHECK(w.stored(waiting).state == run_state::cancelled);
+  CHECK(w.stored(active).state == run_state::active);
+  worker.finish(offer, result_status::cancelled);
+  w.settle();
+  CHECK(w.stored(active).state == run_state::cancelled);
+  w.apply(job_named("a"));
+  CHECK(w.disk.jobs.size() == 1);
+}
+
+TEST_CASE("the number of jobs and schedules is bounded") {
+  config settings;
+  settings.max_jobs = 2;
+  settings.max_schedules = 1;
+  world w(settings);
+  w.apply(daily_in("UTC"));
+  auto second = daily_in("UTC");
+  second.name = "second";
+  const auto too_many = w.apply(second);
+  CHECK(w.answered<refusal>(too_many)->code == errc::limit);
+  w.apply(job_named("b"));
+  const auto third = w.apply(job_named("c"));
+  CHECK(w.answered<refusal>(third)->code == errc::limit);
+}

@@ -1,0 +1,177 @@
+// Frames and connections: what is refused, with which code, and what never waits.
+#include <doctest/doctest.h>
+
+#include "support/engine_script.hpp"
+
+using namespace orchestrator;
+using namespace orchestrator::engine;
+using namespace orchestrator::engine::script;
+
+TEST_CASE("a connection without a registration is closed after 10 s") {
+  world w;
+  const session_id s = w.new_session();
+  w.give(session_opened{s, "peer"});
+  w.advance(9s);
+  CHECK(w.closed.empty());
+  w.advance(2s);
+  CHECK(w.closed.at(s).code == 4002);
+}
+
+TEST_CASE("ten bad frames in a row close the connection, each answered; a good one between starts anew") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  worker.inbox().clear();
+  const session_bad_frame bad{worker.session, refusal{errc::bad_json, "not JSON", "", ""}};
+  for (int i = 0; i < 9; ++i) w.give(bad);
+  worker.beat();
+  for (int i = 0; i < 9; ++i) w.give(bad);
+  CHECK(worker.received<protocol::error_message>().size() == 18);
+  CHECK(worker.received<protocol::error_message>()[0].code == "bad_message");
+  CHECK_FALSE(worker.closed(1008));
+  w.give(bad);
+  CHECK(worker.closed(1008));
+}
+
+TEST_CASE("a gap in seq closes with 1008") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  w.give(session_frame{worker.session, {{std::uint64_t{7}, protocol::heartbeat{}, 0}}});
+  CHECK(worker.closed(1008));
+}
+
+TEST_CASE("a message that cannot be taken is answered with a final error and does not hold up the acks") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  protocol::invalid_message bad;
+  bad.type = "job_result";
+  bad.why = refusal{errc::bad_field, "exit_code is out of range", "/exit_code", ""};
+  const auto seq = worker.say(bad);
+  const auto next = worker.say(protocol::unknown_message{"news", "w1"});
+  w.settle();
+  const auto errors = worker.received<protocol::error_message>();
+  REQUIRE(errors.size() == 1);
+  CHECK(errors[0].code == "bad_field");
+  CHECK(errors[0].seq == seq);
+  CHECK(errors[0].final);
+  CHECK(worker.acked() >= next);
+}
+
+TEST_CASE("a registration that cannot be taken is an error and a close with 4002") {
+  world w;
+  test_worker worker(w, "w1");
+  worker.form.instance.reset();
+  worker.connect();
+  CHECK(worker.received<protocol::error_message>().size() == 1);
+  CHECK(worker.closed(4002));
+  test_worker named(w, "../../x", 2);
+  named.connect();
+  CHECK(named.closed(4002));
+}
+
+TEST_CASE("no common protocol closes with 4010 and both versions in the reason") {
+  world w;
+  test_worker worker(w);
+  worker.form.protocol = 0;
+  worker.connect();
+  REQUIRE(worker.closed(4010));
+  CHECK(w.closed.at(worker.session).reason.find("up to 0, this server 1") != std::string::npos);
+}
+
+TEST_CASE("a newer protocol is answered with the one we speak") {
+  world w;
+  test_worker worker(w);
+  worker.form.protocol = 7;
+  worker.connect();
+  CHECK(worker.registration().protocol == 1);
+  CHECK(worker.registration().features == std::vector<std::string>{"batch"});
+  CHECK(worker.registration().lease_ttl_seconds == 60);
+}
+
+TEST_CASE("a second registration on one connection is refused and the session lives") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  worker.say(worker.form);
+  w.settle();
+  CHECK(worker.received<protocol::error_message>()[0].code == "already_registered");
+  worker.beat();
+  CHECK_FALSE(w.closed.contains(worker.session));
+}
+
+TEST_CASE("a worker that says it drains gets nothing new") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  worker.beat("draining");
+  const run_id run = w.run(command_spec());
+  CHECK(worker.take_offers().empty());
+  CHECK(w.why(run) == std::vector<std::string>{"worker_draining"});
+  worker.beat("idle");
+  w.settle();
+  CHECK(worker.take_offers().size() == 1);
+}
+
+TEST_CASE("heartbeats are shown with the registration, and presence goes by silence") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  protocol::heartbeat h;
+  h.worker_id = "w1";
+  h.status = "busy";
+  h.jobs_processed = 12;
+  worker.say(h);
+  auto seen = w.view().workers(w.mono()).at(0);
+  CHECK(seen.worker.status == "busy");
+  CHECK(seen.worker.jobs_processed == 12);
+  CHECK(seen.state == protocol::presence::online);
+  CHECK(w.view().workers(w.mono() + 91s).at(0).state == protocol::presence::stale);
+  CHECK(w.view().workers(w.mono() + 181s).at(0).state == protocol::presence::offline);
+  worker.drop();
+  seen = w.view().workers(w.mono()).at(0);
+  CHECK(seen.state == protocol::presence::stale);
+  CHECK_FALSE(seen.connected);
+}
+
+TEST_CASE("an expected disconnect is one line, and not an error") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  const auto before = w.notes.size();
+  worker.drop(1001);
+  w.settle();
+  REQUIRE(w.notes.size() == before + 1);
+  CHECK(w.notes.back().level == note_level::info);
+}
+
+TEST_CASE("a short lost_after makes pings more frequent while its attempt lives") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  run_spec s = command_spec();
+  s.lost_after = 6s;
+  w.run(s);
+  CHECK(w.ping_intervals.at(worker.session) == 2s);
+  worker.finish(worker.take_offer());
+  w.settle();
+  CHECK(w.ping_intervals.at(worker.session) == 20s);
+}
+
+TEST_CASE("a worker can be forgotten when it is gone and holds nothing") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  const remove_worker early{w.ask(), "w1"};
+  w.give(early);
+  w.settle();
+  CHECK(w.answered<refusal>(early.request)->code == errc::conflict);
+  worker.drop();
+  const remove_worker later{w.ask(), "w1"};
+  w.give(later);
+  w.settle();
+  CHECK(w.answered<done_answer>(later.request) != nullptr);
+  CHECK(w.disk.workers.empty());
+  CHECK(w.view().workers(w.mono()).empty());
+}

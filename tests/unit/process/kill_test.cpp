@@ -1,0 +1,200 @@
+// Timeouts and kills reach the whole tree.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "identity.hpp"
+#include "support/process_fixture.hpp"
+
+using namespace orchestrator;
+using namespace orchestrator::process;
+using namespace orchestrator::process::testing;
+
+namespace {
+
+/// The number in a file that a process writes when it is ready.
+int wait_for_number(const std::filesystem::path& path) {
+  int number = 0;
+  REQUIRE(eventually([&] {
+    std::ifstream in(path);
+    return static_cast<bool>(in >> number) && in.get() == '\n';
+  }));
+  return number;
+}
+
+/// A grandchild in a session of its own that ignores TERM and writes its number to `path`.
+std::string stubborn_grandchild(const std::filesystem::path& path) {
+  return "setsid sh -c 'trap \"\" TERM; echo $$ > " + path.string() + "; while :; do sleep 1; done' & ";
+}
+
+std::size_t zombies_of(int parent) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const auto name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const auto stat = read_process_stat(std::stoi(name));
+    if (stat && stat->parent == parent && stat->is_dead()) ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("a timeout ends a process with TERM") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  auto what = command(1, {"sleep", "300"});
+  what.timeout = 200ms;
+  const auto end = daemon.run(what);
+  CHECK(end.timed_out);
+  CHECK_FALSE(end.killed);
+  CHECK(end.signal == SIGTERM);
+  CHECK(end.duration_seconds >= 0.2);
+  CHECK(end.duration_seconds < 5);
+}
+
+TEST_CASE("a process that exits 0 because of its timeout's TERM has timed out all the same") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  auto what = shell(1, "trap 'exit 0' TERM; while :; do sleep 0.05; done");
+  what.timeout = 300ms;
+  const auto end = daemon.run(what);
+  CHECK(end.timed_out);
+  CHECK(end.exit_code == 0);
+  CHECK(end.signal == 0);
+}
+
+TEST_CASE("a timeout kills a tree whose grandchild left the session and ignores TERM") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  const auto note = dir.path() / "grandchild";
+  auto what = shell(1, stubborn_grandchild(note) + "trap '' TERM; while :; do sleep 1; done");
+  what.timeout = 1s;
+  what.kill_grace = 500ms;
+  daemon.client().start(what);
+  const int grandchild = wait_for_number(note);
+  const auto end = daemon.wait_for_end(1);
+  CHECK(end.timed_out);
+  CHECK(end.signal == SIGKILL);
+  CHECK(end.duration_seconds >= 1.5);
+  CHECK(end.leaked_processes == 0);
+  CHECK_FALSE(is_alive(grandchild));
+}
+
+TEST_CASE("kill reaches a grandchild that double-forked, and the end waits for it") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  const auto note = dir.path() / "grandchild";
+  daemon.client().start(shell(1, "(" + stubborn_grandchild(note) + ") ; exec sleep 300"));
+  const int grandchild = wait_for_number(note);
+  daemon.client().kill(1, 400ms);
+  const auto end = daemon.wait_for_end(1);
+  CHECK(end.killed);
+  CHECK_FALSE(end.timed_out);
+  CHECK(end.signal == SIGTERM);
+  CHECK_FALSE(is_alive(grandchild));
+}
+
+TEST_CASE("a polite process gets the time it asked for") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  daemon.client().start(
+      shell(1, "trap 'sleep 0.3; echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done"));
+  REQUIRE(daemon.until([&] { return daemon.outputs.contains({1, "stdout"}); }));
+  daemon.client().kill(1, 10s);
+  const auto end = daemon.wait_for_end(1);
+  CHECK(end.killed);
+  CHECK(end.exit_code == 3);
+  CHECK(daemon.read_all(1, "stdout") == "ready\nbye\n");
+}
+
+TEST_CASE("a stopped process is woken for its TERM") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  daemon.client().start(command(1, {"sleep", "300"}));
+  const int pid = daemon.wait_for_start(1);
+  ::kill(pid, SIGSTOP);
+  daemon.client().kill(1, 15s);
+  const auto end = daemon.wait_for_end(1);
+  CHECK(end.signal == SIGTERM);
+  CHECK(end.duration_seconds < 10);
+}
+
+TEST_CASE("a second kill may shorten the grace of the first") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  daemon.client().start(shell(1, "trap '' TERM; echo ready; while :; do sleep 0.1; done"));
+  REQUIRE(daemon.until([&] { return daemon.outputs.contains({1, "stdout"}); }));
+  daemon.client().kill(1, 10min);
+  daemon.client().kill(1, 0ms);
+  CHECK(daemon.wait_for_end(1).signal == SIGKILL);
+}
+
+TEST_CASE("kill of an ended or unknown lease changes nothing") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  CHECK(daemon.run(command(1, {"true"})).exit_code == 0);
+  daemon.client().kill(1, 0ms);
+  daemon.client().kill(99, 0ms);
+  CHECK(daemon.run(command(2, {"true"})).exit_code == 0);
+  CHECK(daemon.end_count[1] == 1);
+  CHECK_FALSE(daemon.ends[1].killed);
+}
+
+TEST_CASE("kill of one lease leaves the processes of another alone") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  const auto note = dir.path() / "grandchild";
+  daemon.client().start(shell(1, stubborn_grandchild(note) + "exec sleep 300"));
+  const int grandchild = wait_for_number(note);
+  daemon.client().start(command(2, {"sleep", "300"}));
+  daemon.wait_for_start(2);
+  daemon.client().kill(2, 0ms);
+  CHECK(daemon.wait_for_end(2).killed);
+  CHECK(is_alive(grandchild));
+  CHECK(is_alive(daemon.starts[1]));
+  daemon.client().kill(1, 0ms);
+  CHECK(daemon.wait_for_end(1).killed);
+  CHECK_FALSE(is_alive(grandchild));
+}
+
+TEST_CASE("adopted orphans are reaped: no zombie stays") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  for (std::uint64_t lease = 1; lease <= 20; ++lease) {
+    daemon.client().start(shell(lease, "(sleep 0.1 &) ; (true &) ; (setsid true &) ; exit 0"));
+  }
+  for (std::uint64_t lease = 1; lease <= 20; ++lease) CHECK(daemon.wait_for_end(lease).exit_code == 0);
+  CHECK(eventually([&] { return zombies_of(daemon.client().pid()) == 0; }));
+}
+
+TEST_CASE("a lease's processes are found and killed without any supervisor") {
+  work_dir dir;
+  const auto note = dir.path() / "grandchild";
+  test_daemon daemon(dir);
+  daemon.client().start(shell(1000001, stubborn_grandchild(note) + "exec sleep 300"));
+  const int grandchild = wait_for_number(note);
+  const int main = daemon.wait_for_start(1000001);
+  ::kill(daemon.client().pid(), SIGKILL);
+  REQUIRE(daemon.until([&] { return daemon.lost_news == 1; }));
+  CHECK(daemon.replaced_news == 0);
+  CHECK(is_alive(main));
+  CHECK(kill_lease_processes(1000001, main));
+  CHECK_FALSE(is_alive(main));
+  CHECK_FALSE(is_alive(grandchild));
+  CHECK(kill_lease_processes(1000001, 0));
+
+  SUBCASE("and a launch after the loss is answered") {
+    daemon.client().start(command(1000002, {"true"}));
+    CHECK_FALSE(daemon.wait_for_end(1000002).started);
+    CHECK(daemon.lost_news == 1);
+  }
+  SUBCASE("and a new supervisor takes the work dir") {
+    test_daemon next(dir);
+    CHECK(next.client().fresh());
+    CHECK(next.client().inventory().empty());
+    CHECK(next.run(command(1000003, {"true"})).exit_code == 0);
+  }
+}

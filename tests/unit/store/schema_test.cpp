@@ -1,0 +1,141 @@
+// Databases that earlier versions of this program wrote must open for ever. One small pair of files per
+// schema version is kept in tests/support/fixtures; to make the one of a new version, run this program once
+// with ORCHESTRATOR_WRITE_FIXTURE set to that directory.
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+#include <doctest/doctest.h>
+
+#include "connection.hpp"
+#include "open.hpp"
+#include "schema.hpp"
+#include "support/store_support.hpp"
+
+using namespace orchestrator;
+using namespace orchestrator::store;
+using namespace orchestrator::store::testing;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+namespace {
+
+fs::path fixtures() {
+  return fs::path(__FILE__).parent_path().parent_path().parent_path() / "support" / "fixtures";
+}
+std::string name_of(const char* half, int version) {
+  return std::string{half} + "_v" + std::to_string(version) + ".db";
+}
+
+run fixture_run(std::uint64_t n) {
+  run r = sample_run(n);
+  r.reason = n % 2 == 0 ? "exit_code" : "";
+  r.state = n % 2 == 0 ? run_state::failed : run_state::queued;
+  if (n % 2 == 0) r.finished_at = day_zero + 1min;
+  r.attempts = n % 2 == 0 ? 1 : 0;
+  return r;
+}
+
+attempt fixture_attempt(std::uint64_t n) {
+  attempt a = sample_attempt(n, fixture_run(n));
+  a.state = attempt_state::failed;
+  a.exit_code = 3;
+  a.output_bytes = {{"stdout", 5}};
+  return a;
+}
+
+void write_fixture(const fs::path& to) {
+  const temporary_directory base;
+  {
+    progress_monitor monitor;
+    auto opened = open_sqlite_store(base.path() / "data", day_zero, monitor.events());
+    REQUIRE(opened.has_value());
+    job j;
+    j.name = "nightly";
+    j.version = 4;
+    worker w;
+    w.worker_id = "worker-1";
+    w.labels = {{"gpu", "a100"}};
+    opened->store_ptr->commit(
+        {1,
+         {put_spec{spec_id{1}, R"({"command":["true"]})"}, put_run{fixture_run(1)}, put_run{fixture_run(2)},
+          put_attempt{fixture_attempt(2)}, put_job{j, R"({"name":"nightly"})"}, put_worker{w},
+          put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "0 3 * * *"},
+          put_idempotency{"key", 9, id_number(1)}, put_fact{sample_fact(1)},
+          put_lease_counter{lease_id{100}}}});
+    opened->store_ptr->commit_output({1, {{lease_id{2}, "stdout", 0, 0, "hello"}}});
+    REQUIRE(monitor.wait_persisted(1));
+    REQUIRE(monitor.wait_output(1));
+  }
+  for (const auto& [file, half] : {std::pair{main_file, "schema"}, std::pair{output_file, "output"}}) {
+    // Small pages keep the file small; they are nothing that a database of ours could not have.
+    connection(base.path() / "data" / file, access::read_write)
+        .execute("PRAGMA journal_mode=DELETE; PRAGMA page_size=1024; VACUUM");
+    fs::copy_file(base.path() / "data" / file, to / name_of(half, schema_version()),
+                  fs::copy_options::overwrite_existing);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("databases of every earlier schema version open with what is in them") {
+  if (const char* to = std::getenv("ORCHESTRATOR_WRITE_FIXTURE"); to != nullptr) write_fixture(to);
+  for (int version = 1; version <= schema_version(); ++version) {
+    CAPTURE(version);
+    const temporary_directory base;
+    fs::create_directory(base.path() / "data");
+    fs::copy_file(fixtures() / name_of("schema", version), base.path() / "data" / main_file);
+    fs::copy_file(fixtures() / name_of("output", version), base.path() / "data" / output_file);
+    auto opened = open_sqlite_store(base.path() / "data", day_zero, {});
+    if (!opened) FAIL(opened.error().message);
+    const snapshot& s = opened->snapshot;
+    CHECK(s.term == 2);
+    CHECK(s.last_number == 1);
+    CHECK(s.lease_counter == lease_id{100});
+    CHECK(s.runs == std::vector<run>{fixture_run(1)});
+    REQUIRE(s.jobs.size() == 1);
+    CHECK(s.jobs[0].text == R"({"name":"nightly"})");
+    REQUIRE(s.workers.size() == 1);
+    CHECK(s.workers[0].labels.at("gpu") == "a100");
+    CHECK(s.recent_instants.at("nightly") == std::vector<wall_time>{day_zero});
+    std::atomic<bool> asked{false};
+    bool checked = false;
+    opened->store_ptr->read([&](reader& q) {
+      const auto failed = q.find_run(id_number(2));
+      checked = failed && failed->run == fixture_run(2) &&
+                failed->attempts == std::vector<attempt>{fixture_attempt(2)} &&
+                failed->spec_text == R"({"command":["true"]})" &&
+                q.fetch_key("key").key_run == id_number(1) &&
+                q.last_facts(1).front().fact == sample_fact(1) &&
+                q.read_output(lease_id{2}, "stdout", 0, 10).data == "hello";
+      asked = true;
+    });
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+    while (!asked && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    opened->store_ptr->close();
+    CHECK(checked);
+    CHECK(connection(base.path() / "data" / main_file, access::read_only).integer("PRAGMA user_version") ==
+          schema_version());
+  }
+}
+
+TEST_CASE("a migration that is cut short leaves the version it found") {
+  // The steps and the version go into one transaction; a statement that fails rolls all of it back.
+  const temporary_directory base;
+  const fs::path file = base.path() / "x.db";
+  {
+    connection db(file, access::create);
+    configure_writer(db, 1024);
+    db.execute("BEGIN IMMEDIATE");
+    for (const char* step : main_migrations()) db.execute(step);
+    db.execute("PRAGMA user_version=7");
+    db.execute("PRAGMA application_id=9");
+    db.roll_back();
+  }
+  connection db(file, access::read_only);
+  CHECK(db.integer("PRAGMA user_version") == 0);
+  CHECK(db.integer("PRAGMA application_id") == 0);
+  CHECK(db.integer("SELECT count(*) FROM sqlite_schema") == 0);
+}
