@@ -55,7 +55,8 @@ int run_server(const settings& s) {
   o.listen_host = address->first;
   o.listen_port = address->second;
   o.data_dir = s.text("data-dir");
-  o.auth = s.text("auth") == "off" ? orchestrator::server::auth_mode::off : orchestrator::server::auth_mode::token;
+  o.auth =
+      s.text("auth") == "off" ? orchestrator::server::auth_mode::off : orchestrator::server::auth_mode::token;
   o.insecure_plaintext = s.boolean("insecure-plaintext");
   o.allowed_hosts = s.list("allowed-host");
   o.websocket = websocket_options(s);

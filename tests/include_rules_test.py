@@ -184,7 +184,8 @@ def sources(*suffixes):
     for top in ("include", "src", "tests", "jobs", "scripts", ".ci"):
         for path in sorted((ROOT / top).rglob("*")):
             name = path.relative_to(ROOT).as_posix()
-            generated = "node_modules" in path.parts or "__pycache__" in path.parts or re.search(r"/(fixtures|legacy)/", name)
+            generated = ("node_modules" in path.parts or "__pycache__" in path.parts
+                         or re.search(r"/(fixtures|legacy)/", name))
             if path.is_file() and not generated and (path.suffix in suffixes or "any script" in suffixes
                                                      and path.suffix == "" and top in ("scripts", ".ci")):
                 yield name, path.read_text(encoding="utf-8")

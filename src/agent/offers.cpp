@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <set>
 
+#include <orchestrator/base/check.hpp>
+
 #include "core.hpp"
 
 namespace orchestrator::agent {
@@ -188,7 +190,7 @@ void start_waiting(core& c) {
   while (!c.stopping && !c.supervisor_gone && c.registered() && !c.waiting.empty() &&
          c.running < static_cast<std::size_t>(c.settings.slots) && !c.outbox_retry_at) {
     attempt& a = c.attempts.at(*c.waiting.begin());
-    if (!a.admitted) return;  // the supervisor takes leases in rising order only
+    ORC_CHECK(a.admitted, "what waits was offered on this connection or kept at its registration");
     write_record(c, a, record::start, "");
     start_process_of(c, a);
   }

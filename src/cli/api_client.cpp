@@ -6,11 +6,11 @@
 #include <fstream>
 #include <thread>
 
+#include <fmt/format.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/json/serialize.hpp>
-#include <fmt/format.h>
 
 #include <orchestrator/net/http.hpp>
 #include <orchestrator/protocol/definitions.hpp>
@@ -38,13 +38,18 @@ fs::path state_dir() {
   return fs::path(home != nullptr && *home == '/' ? home : "/") / ".local/state/orchestrator";
 }
 
-bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
 
 int exit_of_status(int status) {
   switch (status) {
-    case 401: case 403: return exit_not_authorised;
+    case 401:
+    case 403: return exit_not_authorised;
     case 404: return exit_not_found;
-    case 409: case 412: case 422: return exit_conflict;
+    case 409:
+    case 412:
+    case 422: return exit_conflict;
     default: return exit_refused;
   }
 }
@@ -82,8 +87,10 @@ std::string url_encode(std::string_view text) {
   std::string out;
   for (const char c : text) {
     const auto u = static_cast<unsigned char>(c);
-    if (std::isalnum(u) != 0 || c == '-' || c == '_' || c == '.' || c == '~') out += c;
-    else out += fmt::format("%{:02X}", u);
+    if (std::isalnum(u) != 0 || c == '-' || c == '_' || c == '.' || c == '~')
+      out += c;
+    else
+      out += fmt::format("%{:02X}", u);
   }
   return out;
 }
@@ -109,12 +116,14 @@ struct api_client::connection {
 api_client::api_client(const settings& values) : connection_(std::make_unique<connection>()) {
   const auto url = net::parse_server_url(values.text("server"));
   if (!url) throw failure{exit_usage, fmt::format("--server: {}", url.error().detail), ""};
-  if (url->tls) throw failure{exit_usage, "--server: https:// is not supported by this version; use http://", ""};
+  if (url->tls)
+    throw failure{exit_usage, "--server: https:// is not supported by this version; use http://", ""};
   base_ = url->http();
   const std::string file = values.text("token-file");
   if (!file.empty()) {
     token_ = read_first_line(file);
-    if (token_.empty()) throw failure{exit_usage, fmt::format("--token-file: cannot read a token from {}", file), ""};
+    if (token_.empty())
+      throw failure{exit_usage, fmt::format("--token-file: cannot read a token from {}", file), ""};
     return;
   }
   token_ = find_token(url->host, url->port, "admin");
@@ -133,9 +142,12 @@ api_answer api_client::call(const std::string& method, const std::string& path, 
   request.timeout = timeout;
   net::http_result r = connection_->call(std::move(request));
   if (r.status == 0) {
-    throw failure{exit_unreachable,
-                  fmt::format("cannot reach the coordinator at {}: {}; start one with `orchestrator --role=server`, or "
-                              "name another with --server", base_, r.message), ""};
+    throw failure{
+        exit_unreachable,
+        fmt::format("cannot reach the coordinator at {}: {}; start one with `orchestrator --role=server`, or "
+                    "name another with --server",
+                    base_, r.message),
+        ""};
   }
   if (r.status < 200 || r.status > 299) throw from_problem(r.status, r.body);
   api_answer out;
@@ -143,14 +155,16 @@ api_answer api_client::call(const std::string& method, const std::string& path, 
   out.headers = std::move(r.headers);
   if (!r.body.empty()) {
     auto parsed = protocol::parse_json(r.body);
-    if (!parsed) throw failure{exit_refused, "the answer is not JSON: is this an orchestrator server?", r.body};
+    if (!parsed)
+      throw failure{exit_refused, "the answer is not JSON: is this an orchestrator server?", r.body};
     out.body = std::move(*parsed);
   }
   return out;
 }
 
-api_answer api_client::call_patiently(const std::string& method, const std::string& path, const json::value& body,
-                                      header_list headers, std::chrono::milliseconds patience) {
+api_answer api_client::call_patiently(const std::string& method, const std::string& path,
+                                      const json::value& body, header_list headers,
+                                      std::chrono::milliseconds patience) {
   const auto until = std::chrono::steady_clock::now() + patience;
   bool told = false;
   while (true) {
@@ -158,7 +172,8 @@ api_answer api_client::call_patiently(const std::string& method, const std::stri
       return call(method, path, body, headers, std::chrono::seconds{90});
     } catch (const failure& f) {
       if (f.code != exit_unreachable || std::chrono::steady_clock::now() > until) throw;
-      if (!std::exchange(told, true)) fmt::print(stderr, "orchestrator: the coordinator does not answer; trying again\n");
+      if (!std::exchange(told, true))
+        fmt::print(stderr, "orchestrator: the coordinator does not answer; trying again\n");
     }
     std::this_thread::sleep_for(retry_pause);
   }
@@ -176,7 +191,8 @@ bool api_client::stream_lines(const std::string& path, header_list headers,
   request.on_data = [&](std::string_view data) {
     rest += data;
     std::size_t from = 0;
-    for (std::size_t end = rest.find('\n'); end != std::string::npos && !stopped; end = rest.find('\n', from)) {
+    for (std::size_t end = rest.find('\n'); end != std::string::npos && !stopped;
+         end = rest.find('\n', from)) {
       stopped = !line(std::string_view(rest).substr(from, end - from));
       from = end + 1;
     }
@@ -184,7 +200,9 @@ bool api_client::stream_lines(const std::string& path, header_list headers,
     return !stopped;
   };
   net::http_result r = connection_->call(std::move(request));
-  if (r.status == 0) throw failure{exit_unreachable, fmt::format("cannot reach the coordinator at {}: {}", base_, r.message), ""};
+  if (r.status == 0)
+    throw failure{exit_unreachable, fmt::format("cannot reach the coordinator at {}: {}", base_, r.message),
+                  ""};
   if (r.status < 200 || r.status > 299) throw from_problem(r.status, r.body.empty() ? rest : r.body);
   return stopped || !r.error;
 }

@@ -1,5 +1,5 @@
-// The command line's side of the HTTP API: finds the server and the token, makes calls, and turns every failure into
-// one sentence and an exit code.
+// The command line's side of the HTTP API: finds the server and the token, makes calls, and turns every
+// failure into one sentence and an exit code.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,8 @@ namespace orchestrator::cli {
 
 namespace json = boost::json;
 
-/// Ends the command: `message` goes to stderr, `code` is the exit code. `problem` is the server's answer, if there was one.
+/// Ends the command: `message` goes to stderr, `code` is the exit code. `problem` is the server's answer, if
+/// there was one.
 struct failure {
   int code = exit_refused;
   std::string message;
@@ -43,8 +44,10 @@ class api_client {
   /// Repeats a call that may be repeated while the server cannot be reached, for at most `patience`.
   api_answer call_patiently(const std::string& method, const std::string& path, const json::value& body,
                             header_list headers, std::chrono::milliseconds patience);
-  /// Streams lines; `line` returns false to stop. True if the stream ended as the server meant it to or `line` stopped it.
-  bool stream_lines(const std::string& path, header_list headers, std::function<bool(std::string_view line)> line);
+  /// Streams lines; `line` returns false to stop. True if the stream ended as the server meant it to or
+  /// `line` stopped it.
+  bool stream_lines(const std::string& path, header_list headers,
+                    std::function<bool(std::string_view line)> line);
   const std::string& base() const { return base_; }
 
  private:

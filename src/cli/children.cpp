@@ -55,9 +55,11 @@ children::~children() {
   }
 }
 
-void children::start(std::string name, std::vector<std::string> arguments, std::function<void(const std::string&)> line) {
+void children::start(std::string name, std::vector<std::string> arguments,
+                     std::function<void(const std::string&)> line) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw failure{exit_refused, fmt::format("cannot make a pipe: {}", std::strerror(errno)), ""};
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    throw failure{exit_refused, fmt::format("cannot make a pipe: {}", std::strerror(errno)), ""};
   std::vector<char*> argv;
   std::string program = "orchestrator";
   argv.push_back(program.data());

@@ -1,5 +1,5 @@
-// The processes `orchestrator dev` starts: this same executable in its roles, their logs copied to stderr with a name
-// in front, ended together.
+// The processes `orchestrator dev` starts: this same executable in its roles, their logs copied to stderr
+// with a name in front, ended together.
 #pragma once
 
 #include <functional>
@@ -17,9 +17,10 @@ class children {
   children(const children&) = delete;
   children& operator=(const children&) = delete;
 
-  /// Starts `orchestrator <arguments>`; each line of its log is given to `line` (on a thread of its own) before it is
-  /// copied. Throws failure if it cannot be started.
-  void start(std::string name, std::vector<std::string> arguments, std::function<void(const std::string&)> line = {});
+  /// Starts `orchestrator <arguments>`; each line of its log is given to `line` (on a thread of its own)
+  /// before it is copied. Throws failure if it cannot be started.
+  void start(std::string name, std::vector<std::string> arguments,
+             std::function<void(const std::string&)> line = {});
   /// TERM to all, in the reverse order of their start, KILL to what is left after 15 s. Safe to call again.
   void end_all();
   /// The name and exit code of one that ended by itself, or nothing.

@@ -1,8 +1,8 @@
 // Parses a client command line and runs the chosen command. See include/orchestrator/cli/cli.hpp.
 #include <csignal>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <orchestrator/base/version.hpp>
 #include <orchestrator/cli/cli.hpp>
@@ -22,8 +22,10 @@ constexpr const char* intro =
 
 constexpr const char* outro =
     "\nExit codes: 0 ok, 1 refused or failed, 2 usage, 3 not found, 4 not authorised, 5 conflict,\n"
-    "6 coordinator unreachable, 7 wait timed out. With --wait, a single run's own exit code; 124 its timeout,\n"
-    "125 anything of ours (cancelled, skipped, the wait limit), 126/127 not executable/not found, 128+N signal N.";
+    "6 coordinator unreachable, 7 wait timed out. With --wait, a single run's own exit code; 124 its "
+    "timeout,\n"
+    "125 anything of ours (cancelled, skipped, the wait limit), 126/127 not executable/not found, 128+N "
+    "signal N.";
 
 void report(const failure& f, format how) {
   if (how == format::json && !f.problem.empty()) {
@@ -93,8 +95,8 @@ int run_client(int argc, char** argv, schedule_check check) {
   }
   const auto merged = merge_settings("client", client_settings(), flags.given(), config);
   if (!merged) {
-    fmt::print(stderr, "orchestrator: {}{}{}\n", merged.error().detail, merged.error().hint.empty() ? "" : "; ",
-               merged.error().hint);
+    fmt::print(stderr, "orchestrator: {}{}{}\n", merged.error().detail,
+               merged.error().hint.empty() ? "" : "; ", merged.error().hint);
     return exit_usage;
   }
   return run_action(chosen, *merged);

@@ -1,5 +1,5 @@
-// dev: a coordinator and workers on this machine, to try the product out; with --apply it runs the job files and shows
-// what became of them.
+// dev: a coordinator and workers on this machine, to try the product out; with --apply it runs the job files
+// and shows what became of them.
 #include <atomic>
 #include <condition_variable>
 #include <csignal>
@@ -7,9 +7,9 @@
 #include <memory>
 #include <mutex>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <orchestrator/cli/job_file.hpp>
 #include <orchestrator/protocol/definitions.hpp>
@@ -41,7 +41,8 @@ class data_place {
       return;
     }
     std::string pattern = (fs::temp_directory_path() / "orchestrator-dev-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw failure{exit_refused, "cannot make a temporary directory", ""};
+    if (::mkdtemp(pattern.data()) == nullptr)
+      throw failure{exit_refused, "cannot make a temporary directory", ""};
     dir_ = pattern;
   }
   ~data_place() { remove(); }
@@ -73,9 +74,12 @@ class address_watch {
       changed_.wait_for(lock, std::chrono::milliseconds{50});
       const std::string ended = stack.first_ended();
       if (!ended.empty() && url_.empty()) {
-        throw failure{exit_refused, fmt::format("{}; its log above says why (--listen 127.0.0.1:0 picks a free port)", ended), ""};
+        throw failure{
+            exit_refused,
+            fmt::format("{}; its log above says why (--listen 127.0.0.1:0 picks a free port)", ended), ""};
       }
-      if (std::chrono::steady_clock::now() > until) throw failure{exit_unreachable, "the coordinator did not start", ""};
+      if (std::chrono::steady_clock::now() > until)
+        throw failure{exit_unreachable, "the coordinator did not start", ""};
     }
     return url_;
   }
@@ -113,7 +117,8 @@ void wait_for_workers(session& s, int count) {
   throw failure{exit_unreachable, "the workers did not register", ""};
 }
 
-/// Starts every job that has no schedule of its own, shows its output as it comes, and at the end all results.
+/// Starts every job that has no schedule of its own, shows its output as it comes, and at the end all
+/// results.
 void run_jobs(session& s, const std::vector<loaded_job>& jobs) {
   json::array definitions;
   for (const loaded_job& j : jobs) definitions.push_back(j.body);
@@ -124,14 +129,19 @@ void run_jobs(session& s, const std::vector<loaded_job>& jobs) {
   std::string scheduled;
   for (const loaded_job& j : jobs) {
     if (j.definition.schedule && j.definition.schedule->kind != schedule_kind::manual) {
-      const auto next = s.api->get(fmt::format("/api/v1/schedules/{}/next?count=1", url_encode(j.definition.name)));
-      scheduled += fmt::format("{}: {}, next {}\n", j.definition.name, protocol::describe(*j.definition.schedule),
-                               next.body.as_array().empty() ? "never" : text_of(next.body.as_array().front().as_object(), "instant"));
+      const auto next =
+          s.api->get(fmt::format("/api/v1/schedules/{}/next?count=1", url_encode(j.definition.name)));
+      scheduled += fmt::format(
+          "{}: {}, next {}\n", j.definition.name, protocol::describe(*j.definition.schedule),
+          next.body.as_array().empty() ? "never"
+                                       : text_of(next.body.as_array().front().as_object(), "instant"));
       continue;
     }
-    const auto run = s.api->call("POST", fmt::format("/api/v1/jobs/{}/run", url_encode(j.definition.name)), json::object{});
+    const auto run = s.api->call("POST", fmt::format("/api/v1/jobs/{}/run", url_encode(j.definition.name)),
+                                 json::object{});
     ids.push_back(text_of(run.body.as_object(), "id"));
-    write_stdout(fmt::format("--- {} started as run {}\n", j.definition.name, short_id(run.body.as_object())));
+    write_stdout(
+        fmt::format("--- {} started as run {}\n", j.definition.name, short_id(run.body.as_object())));
   }
   json::array finals;
   for (const std::string& id : ids) {
@@ -160,15 +170,16 @@ int dev(session& s, const dev_flags& f, const schedule_check& check) {
   children stack;
   end_on_signal(stack, place);
   address_watch address;
-  stack.start("server", {"--role=server", "--listen=" + f.listen, "--data-dir=" + (place.dir() / "server").string()},
+  stack.start("server",
+              {"--role=server", "--listen=" + f.listen, "--data-dir=" + (place.dir() / "server").string()},
               [&address](const std::string& line) { address.line(line); });
   const std::string url = address.wait(stack);
   write_stdout(fmt::format("Orchestrator is at {}\n", url));
   for (int i = 1; i <= f.workers; ++i) {
     stack.start(fmt::format("worker-{}", i),
                 {"--role=worker", "--server=" + url, fmt::format("--worker-id=dev-{}", i),
-                 "--work-dir=" + (place.dir() / fmt::format("worker-{}", i)).string(), fmt::format("--slots={}", f.slots),
-                 "--on-stop=kill"});
+                 "--work-dir=" + (place.dir() / fmt::format("worker-{}", i)).string(),
+                 fmt::format("--slots={}", f.slots), "--on-stop=kill"});
   }
   settings values = s.values;
   values.values["server"] = {{url}, "dev"};
@@ -179,7 +190,8 @@ int dev(session& s, const dev_flags& f, const schedule_check& check) {
     stack.end_all();
     return exit_ok;
   }
-  write_stdout(fmt::format("Running at {} until Ctrl-C. Try: orchestrator submit --server {} --follow -- echo hello\n", url, url));
+  write_stdout(fmt::format(
+      "Running at {} until Ctrl-C. Try: orchestrator submit --server {} --follow -- echo hello\n", url, url));
   while (true) {
     std::this_thread::sleep_for(std::chrono::milliseconds{200});
     const std::string ended = stack.first_ended();
@@ -193,10 +205,16 @@ void add_dev_command(CLI::App& root, selection& chosen) {
   auto f = std::make_shared<dev_flags>();
   CLI::App* verb = add_verb(root, "dev", "a coordinator and workers on this machine, until Ctrl-C");
   verb->add_option("--workers", f->workers, "how many; default 1")->check(CLI::Range(0, 64))->type_name("N");
-  verb->add_option("--slots", f->slots, "of each worker; default 4")->check(CLI::Range(1, 1000))->type_name("N");
-  verb->add_option("--apply", f->apply, "job file or directory of job files: apply them and run each")->type_name("PATH");
-  verb->add_option("--listen", f->listen, "address to serve on; default 127.0.0.1:8000, port 0 picks one")->type_name("HOST:PORT");
-  verb->add_option("--data-dir", f->data_dir, "keep data here; default a directory that is removed at the end")->type_name("DIR");
+  verb->add_option("--slots", f->slots, "of each worker; default 4")
+      ->check(CLI::Range(1, 1000))
+      ->type_name("N");
+  verb->add_option("--apply", f->apply, "job file or directory of job files: apply them and run each")
+      ->type_name("PATH");
+  verb->add_option("--listen", f->listen, "address to serve on; default 127.0.0.1:8000, port 0 picks one")
+      ->type_name("HOST:PORT");
+  verb->add_option("--data-dir", f->data_dir,
+                   "keep data here; default a directory that is removed at the end")
+      ->type_name("DIR");
   verb->add_flag("--once", f->once, "end when the job files' runs have ended");
   verb->callback([f, &chosen] {
     chosen.offline = true;

@@ -1,9 +1,9 @@
 // event list|follow: the coordinator's durable log of what changed.
 #include <memory>
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <boost/json/serialize.hpp>
-#include <fmt/format.h>
 
 #include <orchestrator/protocol/definitions.hpp>
 
@@ -24,12 +24,13 @@ void print_event(const session& s, const json::object& o) {
   if (s.out.how() == format::json || s.out.how() == format::jsonl) {
     write_stdout(json::serialize(o) + "\n");
   } else {
-    write_stdout(fmt::format("{:>6} {} {:20} {} {}\n", text_of(o, "sequence"), text_of(o, "at"), text_of(o, "type"),
-                             text_of(o, "subject"), text_of(o, "data")));
+    write_stdout(fmt::format("{:>6} {} {:20} {} {}\n", text_of(o, "sequence"), text_of(o, "at"),
+                             text_of(o, "type"), text_of(o, "subject"), text_of(o, "data")));
   }
 }
 
-/// Reads server-sent events; when the stream is cut, waits for the coordinator and goes on behind the last id.
+/// Reads server-sent events; when the stream is cut, waits for the coordinator and goes on behind the last
+/// id.
 int follow(session& s, std::string last_id) {
   while (true) {
     api_client::header_list headers = {{"Accept", "text/event-stream"}};
@@ -63,7 +64,8 @@ void add_event_commands(CLI::App& root, selection& chosen) {
   auto since = std::make_shared<std::string>();
   CLI::App* following = add_verb(*noun, "follow", "events as they happen, until Ctrl-C");
   following->add_option("--after", *since, "begin behind this sequence number")->type_name("SEQ");
-  following->callback([since, &chosen] { chosen.action = [since](session& s) { return follow(s, *since); }; });
+  following->callback(
+      [since, &chosen] { chosen.action = [since](session& s) { return follow(s, *since); }; });
 }
 
 }  // namespace orchestrator::cli

@@ -1,8 +1,8 @@
 // job apply|list|show|run|pause|resume|delete|validate.
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <orchestrator/base/ids.hpp>
 #include <orchestrator/base/random.hpp>
@@ -48,7 +48,9 @@ int apply(session& s, const schedule_check& check, const std::string& path, bool
       {"JOB", [](const json::object& o) { return text_of(o, "name"); }},
       {"VERSION", [](const json::object& o) { return text_of(o, "version"); }},
       {"CHANGE", [](const json::object& o) {
-         return std::string(o.at("created").as_bool() ? "created" : o.at("changed").as_bool() ? "changed" : "same");
+         return std::string(o.at("created").as_bool()   ? "created"
+                            : o.at("changed").as_bool() ? "changed"
+                                                        : "same");
        }}};
   s.out.list(answer.body.at("changes").as_array(), columns, "name");
   return exit_ok;
@@ -58,7 +60,9 @@ void add_apply(CLI::App& noun, selection& chosen) {
   auto path = std::make_shared<std::string>();
   auto dry = std::make_shared<bool>(false);
   CLI::App* verb = add_verb(noun, "apply", "store job files: all of them, or none if one is wrong");
-  verb->add_option("-f,--file", *path, "a .toml file, or a directory of them")->required()->type_name("FILE|DIR");
+  verb->add_option("-f,--file", *path, "a .toml file, or a directory of them")
+      ->required()
+      ->type_name("FILE|DIR");
   verb->add_flag("--dry-run", *dry, "check and show what would change, store nothing");
   verb->callback([path, dry, &chosen] {
     chosen.action = [path, dry, &chosen](session& s) { return apply(s, chosen.check, *path, *dry); };
@@ -68,12 +72,15 @@ void add_apply(CLI::App& noun, selection& chosen) {
 void add_validate(CLI::App& noun, selection& chosen) {
   auto path = std::make_shared<std::string>();
   CLI::App* verb = add_verb(noun, "validate", "check job files without a coordinator");
-  verb->add_option("-f,--file", *path, "a .toml file, or a directory of them")->required()->type_name("FILE|DIR");
+  verb->add_option("-f,--file", *path, "a .toml file, or a directory of them")
+      ->required()
+      ->type_name("FILE|DIR");
   verb->callback([path, &chosen] {
     chosen.offline = true;
     chosen.action = [path, &chosen](session& s) {
       json::array items;
-      for (const loaded_job& j : load_checked_jobs(*path, chosen.check)) items.push_back(protocol::encode_job(j.definition));
+      for (const loaded_job& j : load_checked_jobs(*path, chosen.check))
+        items.push_back(protocol::encode_job(j.definition));
       s.out.list(items, {{"VALID", [](const json::object& o) { return text_of(o, "name"); }}}, "name");
       return exit_ok;
     };
@@ -94,15 +101,17 @@ void add_list(CLI::App& noun, selection& chosen) {
   CLI::App* verb = add_verb(noun, "list", "all jobs");
   verb->callback([&chosen] {
     chosen.action = [](session& s) {
-      const std::vector<column> columns = {{"JOB", [](const json::object& o) { return text_of(o, "name"); }},
-                                           {"VERSION", [](const json::object& o) { return text_of(o, "version"); }},
-                                           {"WHEN", when_of},
-                                           {"PAUSED", paused_of},
-                                           {"DESCRIPTION", [](const json::object& o) { return text_of(o, "description"); }}};
+      const std::vector<column> columns = {
+          {"JOB", [](const json::object& o) { return text_of(o, "name"); }},
+          {"VERSION", [](const json::object& o) { return text_of(o, "version"); }},
+          {"WHEN", when_of},
+          {"PAUSED", paused_of},
+          {"DESCRIPTION", [](const json::object& o) { return text_of(o, "description"); }}};
       json::array all;
       std::string cursor;
       do {
-        const auto page = s.api->get("/api/v1/jobs?limit=500" + (cursor.empty() ? "" : "&cursor=" + url_encode(cursor)));
+        const auto page =
+            s.api->get("/api/v1/jobs?limit=500" + (cursor.empty() ? "" : "&cursor=" + url_encode(cursor)));
         for (const json::value& item : page.body.at("items").as_array()) all.push_back(item);
         const json::value& next = page.body.at("next_cursor");
         cursor = next.is_string() ? std::string(next.as_string()) : "";
@@ -115,14 +124,15 @@ void add_list(CLI::App& noun, selection& chosen) {
 
 int show(session& s, const std::string& name) {
   const auto answer = s.api->get("/api/v1/jobs/" + url_encode(name));
-  const std::vector<column> columns = {{"job", [](const json::object& o) { return text_of(o, "name"); }},
-                                       {"version", [](const json::object& o) { return text_of(o, "version"); }},
-                                       {"description", [](const json::object& o) { return text_of(o, "description"); }},
-                                       {"when", when_of},
-                                       {"paused", paused_of},
-                                       {"created", [](const json::object& o) { return text_of(o, "created_at"); }},
-                                       {"updated", [](const json::object& o) { return text_of(o, "updated_at"); }},
-                                       {"definition", [](const json::object& o) { return text_of(o, "definition"); }}};
+  const std::vector<column> columns = {
+      {"job", [](const json::object& o) { return text_of(o, "name"); }},
+      {"version", [](const json::object& o) { return text_of(o, "version"); }},
+      {"description", [](const json::object& o) { return text_of(o, "description"); }},
+      {"when", when_of},
+      {"paused", paused_of},
+      {"created", [](const json::object& o) { return text_of(o, "created_at"); }},
+      {"updated", [](const json::object& o) { return text_of(o, "updated_at"); }},
+      {"definition", [](const json::object& o) { return text_of(o, "definition"); }}};
   s.out.one(answer.body.as_object(), columns, "name");
   return exit_ok;
 }
@@ -137,8 +147,8 @@ int run_job(session& s, const run_job_flags& f) {
   json::object body;
   if (f.has_args) body["args"] = f.args;
   const std::string key = f.key.empty() ? to_string(make_uuid_v4(system_random(), system_random())) : f.key;
-  const auto answer = s.api->call_patiently("POST", fmt::format("/api/v1/jobs/{}/run", url_encode(f.name)), body,
-                                            {{"Idempotency-Key", key}}, std::chrono::seconds{10});
+  const auto answer = s.api->call_patiently("POST", fmt::format("/api/v1/jobs/{}/run", url_encode(f.name)),
+                                            body, {{"Idempotency-Key", key}}, std::chrono::seconds{10});
   return finish(s, answer.body.as_object(), f.wait);
 }
 
@@ -146,8 +156,10 @@ void add_run(CLI::App& noun, selection& chosen) {
   auto f = std::make_shared<run_job_flags>();
   CLI::App* verb = add_verb(noun, "run", "run a stored job now");
   verb->add_option("name", f->name, "the job")->required();
-  CLI::Option* args = verb->add_option("--args", f->args, "its script's arguments for this run")->type_name("STR");
-  verb->add_option("--idempotency-key", f->key, "the same key makes one run, however often it is sent")->type_name("KEY");
+  CLI::Option* args =
+      verb->add_option("--args", f->args, "its script's arguments for this run")->type_name("STR");
+  verb->add_option("--idempotency-key", f->key, "the same key makes one run, however often it is sent")
+      ->type_name("KEY");
   f->wait.add(*verb, true);
   verb->callback([f, args, &chosen] {
     f->has_args = args->count() > 0;
@@ -161,7 +173,8 @@ void add_one(CLI::App& noun, selection& chosen, const std::string& name, const s
   auto job = std::make_shared<std::string>();
   CLI::App* verb = add_verb(noun, name, help);
   verb->add_option("name", *job, "the job")->required();
-  verb->callback([job, action, &chosen] { chosen.action = [job, action](session& s) { return action(s, *job); }; });
+  verb->callback(
+      [job, action, &chosen] { chosen.action = [job, action](session& s) { return action(s, *job); }; });
 }
 
 int post_action(session& s, const std::string& name, const char* action) {
@@ -188,17 +201,21 @@ void add_delete(CLI::App& noun, selection& chosen) {
 std::vector<loaded_job> load_checked_jobs(const std::string& path, const schedule_check& check) {
   auto loaded = load_job_files(path);
   if (!loaded) {
-    throw failure{exit_usage, loaded.error().detail + (loaded.error().hint.empty() ? "" : "; " + loaded.error().hint), ""};
+    throw failure{exit_usage,
+                  loaded.error().detail + (loaded.error().hint.empty() ? "" : "; " + loaded.error().hint),
+                  ""};
   }
   for (const loaded_job& j : *loaded) {
     if (!j.definition.schedule) continue;
-    if (const auto wrong = check(*j.definition.schedule)) throw failure{exit_usage, describe_at_place(j, *wrong), ""};
+    if (const auto wrong = check(*j.definition.schedule))
+      throw failure{exit_usage, describe_at_place(j, *wrong), ""};
   }
   return std::move(*loaded);
 }
 
 void add_job_commands(CLI::App& root, selection& chosen) {
-  CLI::App* noun = root.add_subcommand("job", "stored jobs: apply, list, show, run, pause, resume, delete, validate");
+  CLI::App* noun =
+      root.add_subcommand("job", "stored jobs: apply, list, show, run, pause, resume, delete, validate");
   noun->fallthrough();
   add_apply(*noun, chosen);
   add_list(*noun, chosen);

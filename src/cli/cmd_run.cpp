@@ -1,8 +1,9 @@
-// run submit|list|show|logs|wait|cancel|retry|hold|release|resolve|why, and the short forms submit, status, logs, wait, why.
+// run submit|list|show|logs|wait|cancel|retry|hold|release|resolve|why, and the short forms submit, status,
+// logs, wait, why.
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <orchestrator/base/ids.hpp>
 #include <orchestrator/base/random.hpp>
@@ -34,7 +35,8 @@ int submit(session& s, const submit_flags& f) {
   if (f.hold) body["hold"] = true;
   // A key of our own makes it safe to ask again when the answer was lost.
   const std::string key = f.key.empty() ? to_string(make_uuid_v4(system_random(), system_random())) : f.key;
-  const auto answer = s.api->call_patiently("POST", "/api/v1/runs", body, {{"Idempotency-Key", key}}, submit_patience);
+  const auto answer =
+      s.api->call_patiently("POST", "/api/v1/runs", body, {{"Idempotency-Key", key}}, submit_patience);
   return finish(s, answer.body.as_object(), f.wait);
 }
 
@@ -43,12 +45,14 @@ void add_submit(CLI::App& parent, selection& chosen) {
   CLI::App* verb = add_verb(parent, "submit", "run a command or script: submit [flags] -- CMD...");
   f->run.add(*verb);
   f->wait.add(*verb, true);
-  verb->add_option("--name", f->name, "what it is called in lists; default from the command")->type_name("NAME");
+  verb->add_option("--name", f->name, "what it is called in lists; default from the command")
+      ->type_name("NAME");
   verb->add_option("--job", f->job, "run this stored job instead of a command")->type_name("NAME");
   verb->add_option("--at", f->at, "not before this time (RFC 3339)")->type_name("TIME");
   verb->add_option("--in", f->in, "not before this long from now")->type_name("D");
   verb->add_flag("--hold", f->hold, "wait until `run release`");
-  verb->add_option("--idempotency-key", f->key, "the same key makes one run, however often it is sent")->type_name("KEY");
+  verb->add_option("--idempotency-key", f->key, "the same key makes one run, however often it is sent")
+      ->type_name("KEY");
   verb->callback([f, &chosen] { chosen.action = [f](session& s) { return submit(s, *f); }; });
 }
 
@@ -72,13 +76,17 @@ int list(session& s, const list_flags& f) {
 void add_list(CLI::App& parent, selection& chosen) {
   auto f = std::make_shared<list_flags>();
   CLI::App* verb = add_verb(parent, "list", "runs, newest first");
-  verb->add_option("--state", f->state, "queued, active, retry_wait, unknown, succeeded, failed, cancelled, expired, skipped; "
-                                        "several with commas")->type_name("STATE");
+  verb->add_option("--state", f->state,
+                   "queued, active, retry_wait, unknown, succeeded, failed, cancelled, expired, skipped; "
+                   "several with commas")
+      ->type_name("STATE");
   verb->add_option("--job", f->job, "of this job")->type_name("NAME");
   verb->add_option("--worker", f->worker, "with an attempt on this worker")->type_name("ID");
   verb->add_option("--tag", f->tag, "with this tag")->type_name("K=V");
   verb->add_option("--since", f->since, "submitted since a time, or this long ago (2h)")->type_name("TIME");
-  verb->add_option("--limit", f->limit, "at most so many; default 50")->type_name("N")->check(CLI::Range(1, 500));
+  verb->add_option("--limit", f->limit, "at most so many; default 50")
+      ->type_name("N")
+      ->check(CLI::Range(1, 500));
   verb->callback([f, &chosen] { chosen.action = [f](session& s) { return list(s, *f); }; });
 }
 
@@ -86,7 +94,9 @@ void add_list(CLI::App& parent, selection& chosen) {
 void add_action(CLI::App& parent, selection& chosen, const std::string& name, const std::string& help) {
   auto ids = std::make_shared<std::vector<std::string>>();
   CLI::App* verb = add_verb(parent, name, help);
-  verb->add_option("id", *ids, "whole id, its beginning, 4 or more characters of its end, `last`, or a job's name")->required();
+  verb->add_option("id", *ids,
+                   "whole id, its beginning, 4 or more characters of its end, `last`, or a job's name")
+      ->required();
   verb->callback([ids, name, &chosen] {
     chosen.action = [ids, name](session& s) {
       for (const std::string& id : *ids) {
@@ -111,8 +121,9 @@ int overview(session& s) {
     return exit_ok;
   }
   const json::object& o = answer.body.as_object();
-  std::string text = fmt::format("coordinator {} at {}, version {}, up since {}\n", text_of(o, "cluster").substr(0, 8),
-                                 s.api->base(), text_of(o, "version"), text_of(o, "started_at"));
+  std::string text =
+      fmt::format("coordinator {} at {}, version {}, up since {}\n", text_of(o, "cluster").substr(0, 8),
+                  s.api->base(), text_of(o, "version"), text_of(o, "started_at"));
   for (const char* part : {"runs", "workers"}) {
     std::string counts;
     for (const auto& member : o.at(part).as_object()) {
@@ -149,7 +160,8 @@ void add_logs(CLI::App& parent, selection& chosen) {
   CLI::App* verb = add_verb(parent, "logs", "what a run printed: its stdout and stderr to ours");
   verb->add_option("id", *id, "id, part of it, `last`, or a job's name")->required();
   verb->add_option("--attempt", f->attempt, "of this attempt; default the newest")->type_name("N");
-  verb->add_option("--stream", f->stream, "only stdout or stderr")->check(CLI::IsMember({"stdout", "stderr"}));
+  verb->add_option("--stream", f->stream, "only stdout or stderr")
+      ->check(CLI::IsMember({"stdout", "stderr"}));
   verb->add_option("--tail", f->tail, "only the last so many bytes")->type_name("BYTES");
   verb->add_flag("-f,--follow", f->follow, "go on until the run ends");
   verb->callback([id, f, &chosen] {
@@ -196,7 +208,8 @@ void add_wait(CLI::App& parent, selection& chosen) {
 
 void add_why(CLI::App& parent, selection& chosen) {
   auto id = std::make_shared<std::string>();
-  CLI::App* verb = add_verb(parent, "why", "why a run does not start: every condition, and what would let it go");
+  CLI::App* verb =
+      add_verb(parent, "why", "why a run does not start: every condition, and what would let it go");
   verb->add_option("id", *id, "id, part of it, `last`, or a job's name")->required();
   verb->callback([id, &chosen] {
     chosen.action = [id](session& s) {
@@ -207,8 +220,9 @@ void add_why(CLI::App& parent, selection& chosen) {
       }
       const json::object& o = answer.body.as_object();
       const json::array& reasons = o.at("reasons").as_array();
-      std::string text = fmt::format("run {} of {} is {}{}\n", short_id(o, "run"), text_of(o, "job"), text_of(o, "state"),
-                                     text_of(o, "reason") == "-" ? "" : " (" + text_of(o, "reason") + ")");
+      std::string text =
+          fmt::format("run {} of {} is {}{}\n", short_id(o, "run"), text_of(o, "job"), text_of(o, "state"),
+                      text_of(o, "reason") == "-" ? "" : " (" + text_of(o, "reason") + ")");
       for (const json::value& v : reasons) {
         const json::object& r = v.as_object();
         text += fmt::format("  {:18} {}\n", text_of(r, "code"), text_of(r, "detail"));
@@ -225,8 +239,9 @@ void add_resolve(CLI::App& parent, selection& chosen) {
   auto as = std::make_shared<std::string>();
   CLI::App* verb = add_verb(parent, "resolve", "settle a run whose end could not be known");
   verb->add_option("id", *id, "the run")->required();
-  verb->add_option("--as", *as, "succeeded, failed or cancelled")->required()->check(
-      CLI::IsMember({"succeeded", "failed", "cancelled"}));
+  verb->add_option("--as", *as, "succeeded, failed or cancelled")
+      ->required()
+      ->check(CLI::IsMember({"succeeded", "failed", "cancelled"}));
   verb->callback([id, as, &chosen] {
     chosen.action = [id, as](session& s) {
       json::object body;
@@ -246,14 +261,16 @@ void add_run_commands(CLI::App& root, selection& chosen) {
   add_logs(root, chosen);
   add_wait(root, chosen);
   add_why(root, chosen);
-  CLI::App* run = root.add_subcommand("run", "runs: submit, list, show, logs, wait, cancel, retry, hold, release, resolve, why");
+  CLI::App* run = root.add_subcommand(
+      "run", "runs: submit, list, show, logs, wait, cancel, retry, hold, release, resolve, why");
   run->fallthrough();
   add_submit(*run, chosen);
   add_list(*run, chosen);
   add_show(*run, chosen);
   add_logs(*run, chosen);
   add_wait(*run, chosen);
-  add_action(*run, chosen, "cancel", "end a run; a waiting one never starts, a running one gets TERM, then KILL");
+  add_action(*run, chosen, "cancel",
+             "end a run; a waiting one never starts, a running one gets TERM, then KILL");
   add_action(*run, chosen, "retry", "make a new run like this one");
   add_action(*run, chosen, "hold", "keep a waiting run from starting");
   add_action(*run, chosen, "release", "let a held run go");

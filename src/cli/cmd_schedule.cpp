@@ -1,8 +1,8 @@
 // schedule add|list|next|preview|history|pause|resume.
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "commands.hpp"
 #include "run_flags.hpp"
@@ -23,7 +23,8 @@ struct schedule_flags {
     group->add_option("--hourly", hourly, "at this minute of each hour")->type_name("MM");
     group->add_option("--daily", daily, "at this time")->type_name("HH:MM");
     group->add_option("--weekly", weekly, "on this day at this time")->type_name("DAY@HH:MM");
-    group->add_option("--monthly", monthly, "on this day of the month; a day it lacks is its last")->type_name("N@HH:MM");
+    group->add_option("--monthly", monthly, "on this day of the month; a day it lacks is its last")
+        ->type_name("N@HH:MM");
     group->add_flag("--manual", manual, "only by `job run`");
     group->require_option(1);
   }
@@ -31,9 +32,9 @@ struct schedule_flags {
   json::object to_json() const {
     json::object o;
     const std::pair<const char*, const std::string*> words[] = {
-        {"cron", &cron},       {"every", &every},     {"hourly", &hourly},       {"daily", &daily},
-        {"weekly", &weekly},   {"monthly", &monthly}, {"time_zone", &tz},        {"catch_up", &catch_up},
-        {"overlap", &overlap}};
+        {"cron", &cron},    {"every", &every},       {"hourly", &hourly},
+        {"daily", &daily},  {"weekly", &weekly},     {"monthly", &monthly},
+        {"time_zone", &tz}, {"catch_up", &catch_up}, {"overlap", &overlap}};
     for (const auto& [key, value] : words) {
       if (!value->empty()) o[key] = *value;
     }
@@ -73,12 +74,15 @@ int add_schedule(session& s, const add_flags& f) {
 
 void add_add(CLI::App& parent, selection& chosen) {
   auto f = std::make_shared<add_flags>();
-  CLI::App* verb = add_verb(parent, "add", "make or replace a scheduled job: schedule add NAME --daily 02:30 -- CMD...");
+  CLI::App* verb =
+      add_verb(parent, "add", "make or replace a scheduled job: schedule add NAME --daily 02:30 -- CMD...");
   verb->add_option("name", f->name, "the job's name")->required();
   f->when.add_kinds(*verb);
   verb->add_option("--tz", f->when.tz, "IANA time zone; default UTC")->type_name("ZONE");
-  verb->add_option("--catch-up", f->when.catch_up, "missed instants: none, latest or all; default latest")->type_name("WORD");
-  verb->add_option("--overlap", f->when.overlap, "while it still runs: skip, queue, queue_all, cancel_old or allow; default skip")
+  verb->add_option("--catch-up", f->when.catch_up, "missed instants: none, latest or all; default latest")
+      ->type_name("WORD");
+  verb->add_option("--overlap", f->when.overlap,
+                   "while it still runs: skip, queue, queue_all, cancel_old or allow; default skip")
       ->type_name("WORD");
   verb->add_option("--description", f->description, "shown in lists")->type_name("TEXT");
   f->run.add(*verb);
@@ -87,14 +91,14 @@ void add_add(CLI::App& parent, selection& chosen) {
 
 int list_schedules(session& s) {
   const auto answer = s.api->get("/api/v1/schedules");
-  const std::vector<column> columns = {
-      {"JOB", [](const json::object& o) { return text_of(o, "job"); }},
-      {"WHEN", [](const json::object& o) { return text_of(o, "text"); }},
-      {"PAUSED", [](const json::object& o) { return text_of(o, "paused"); }},
-      {"NEXT", [](const json::object& o) {
-         const json::array& next = o.at("next").as_array();
-         return next.empty() ? std::string("-") : text_of(next.front().as_object(), "instant");
-       }}};
+  const std::vector<column> columns = {{"JOB", [](const json::object& o) { return text_of(o, "job"); }},
+                                       {"WHEN", [](const json::object& o) { return text_of(o, "text"); }},
+                                       {"PAUSED", [](const json::object& o) { return text_of(o, "paused"); }},
+                                       {"NEXT", [](const json::object& o) {
+                                          const json::array& next = o.at("next").as_array();
+                                          return next.empty() ? std::string("-")
+                                                              : text_of(next.front().as_object(), "instant");
+                                        }}};
   s.out.list(answer.body.at("items").as_array(), columns, "job");
   return exit_ok;
 }
@@ -107,7 +111,8 @@ void add_next(CLI::App& parent, selection& chosen) {
   verb->add_option("-n", *count, "how many; default 5")->check(CLI::Range(1, 100));
   verb->callback([name, count, &chosen] {
     chosen.action = [name, count](session& s) {
-      const auto answer = s.api->get(fmt::format("/api/v1/schedules/{}/next?count={}", url_encode(*name), *count));
+      const auto answer =
+          s.api->get(fmt::format("/api/v1/schedules/{}/next?count={}", url_encode(*name), *count));
       s.out.list(answer.body.as_array(), instant_columns(), "instant");
       return exit_ok;
     };
@@ -142,7 +147,8 @@ void add_history(CLI::App& parent, selection& chosen) {
   verb->add_option("--limit", *limit, "at most so many; default 50")->check(CLI::Range(1, 500));
   verb->callback([name, limit, &chosen] {
     chosen.action = [name, limit](session& s) {
-      const auto answer = s.api->get(fmt::format("/api/v1/schedules/{}/history?limit={}", url_encode(*name), *limit));
+      const auto answer =
+          s.api->get(fmt::format("/api/v1/schedules/{}/history?limit={}", url_encode(*name), *limit));
       const std::vector<column> columns = {
           {"INSTANT", [](const json::object& o) { return text_of(o, "instant"); }},
           {"OUTCOME", [](const json::object& o) { return text_of(o, "outcome"); }},
@@ -169,7 +175,8 @@ void add_pause(CLI::App& parent, selection& chosen, const std::string& name, con
 }  // namespace
 
 void add_schedule_commands(CLI::App& root, selection& chosen) {
-  CLI::App* noun = root.add_subcommand("schedule", "schedules: add, list, next, preview, history, pause, resume");
+  CLI::App* noun =
+      root.add_subcommand("schedule", "schedules: add, list, next, preview, history, pause, resume");
   noun->fallthrough();
   add_add(*noun, chosen);
   CLI::App* list = add_verb(*noun, "list", "all scheduled jobs and when they fire next");

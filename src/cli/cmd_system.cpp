@@ -1,9 +1,9 @@
 // config show, version.
 #include <memory>
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <boost/json/array.hpp>
-#include <fmt/format.h>
 
 #include <orchestrator/base/version.hpp>
 
@@ -25,7 +25,10 @@ int show_config(session& s, const std::string& config, bool origin) {
       {"server", server_settings()}, {"worker", worker_settings()}, {"client", client_settings()}};
   for (const auto& [role, table] : roles) {
     const auto merged = merge_settings(role, table, {}, config);
-    if (!merged) throw failure{exit_usage, merged.error().detail + (merged.error().hint.empty() ? "" : "; " + merged.error().hint), ""};
+    if (!merged)
+      throw failure{exit_usage,
+                    merged.error().detail + (merged.error().hint.empty() ? "" : "; " + merged.error().hint),
+                    ""};
     for (const setting& one : table) {
       const auto& value = merged->values.find(one.flag)->second;
       json::object o;
@@ -64,8 +67,10 @@ void add_system_commands(CLI::App& root, selection& chosen) {
     chosen.action = [](session& s) {
       json::object o;
       o["version"] = version_text;
-      if (s.out.how() == format::json || s.out.how() == format::jsonl) s.out.document(o);
-      else write_stdout(fmt::format("orchestrator {}\n", version_text));
+      if (s.out.how() == format::json || s.out.how() == format::jsonl)
+        s.out.document(o);
+      else
+        write_stdout(fmt::format("orchestrator {}\n", version_text));
       return exit_ok;
     };
   });

@@ -1,8 +1,8 @@
 // worker list|show|drain|resume.
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "commands.hpp"
 
@@ -38,11 +38,20 @@ std::vector<column> detail_columns() {
   };
   return {cell("worker", "worker_id"),
           {"state", [](const json::object& o) { return coloured_state(text_of(o, "state")); }},
-          cell("connected", "connected"), {"busy", slots_of}, cell("waiting there", "waiting"), cell("draining", "draining"),
-          cell("instance", "instance"), cell("host", "hostname"), cell("platform", "platform"), cell("version", "version"),
-          cell("original protocol", "legacy"), {"labels", labels_of}, cell("jobs processed", "jobs_processed"),
+          cell("connected", "connected"),
+          {"busy", slots_of},
+          cell("waiting there", "waiting"),
+          cell("draining", "draining"),
+          cell("instance", "instance"),
+          cell("host", "hostname"),
+          cell("platform", "platform"),
+          cell("version", "version"),
+          cell("original protocol", "legacy"),
+          {"labels", labels_of},
+          cell("jobs processed", "jobs_processed"),
           {"uptime", [](const json::object& o) { return seconds_of(o, "uptime_seconds"); }},
-          cell("registered", "registered_at"), cell("last seen", "last_seen")};
+          cell("registered", "registered_at"),
+          cell("last seen", "last_seen")};
 }
 
 void add_one(CLI::App& noun, selection& chosen, const std::string& name, const std::string& help) {

@@ -1,5 +1,5 @@
-// The client's commands. Each noun's file registers its verbs on the CLI11 tree and, when chosen, sets the action that
-// runs after parsing. `submit`, `status`, `logs`, `wait` and `why` are also words of their own.
+// The client's commands. Each noun's file registers its verbs on the CLI11 tree and, when chosen, sets the
+// action that runs after parsing. `submit`, `status`, `logs`, `wait` and `why` are also words of their own.
 #pragma once
 
 #include <functional>

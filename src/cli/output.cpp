@@ -4,9 +4,9 @@
 #include <cerrno>
 #include <cstdlib>
 
-#include <boost/json/serialize.hpp>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <boost/json/serialize.hpp>
 
 #include <orchestrator/base/time.hpp>
 
@@ -93,22 +93,28 @@ std::string seconds_of(const json::object& o, std::string_view key) {
   const json::value* v = o.if_contains(key);
   if (v == nullptr || !v->is_number()) return "-";
   const double s = v->to_number<double>();
-  return s < 10 ? fmt::format("{:.2f}s", s) : format_duration(milliseconds{static_cast<std::int64_t>(s) * 1000});
+  return s < 10 ? fmt::format("{:.2f}s", s)
+                : format_duration(milliseconds{static_cast<std::int64_t>(s) * 1000});
 }
 
 std::string coloured_state(const std::string& state) {
   if (!colours()) return state;
   const char* colour = "";
-  if (state == "succeeded" || state == "online") colour = "\033[32m";
-  else if (state == "failed" || state == "offline" || state == "unknown") colour = "\033[31m";
-  else if (state == "active") colour = "\033[36m";
-  else if (state == "cancelled" || state == "stale" || state == "retry_wait") colour = "\033[33m";
+  if (state == "succeeded" || state == "online")
+    colour = "\033[32m";
+  else if (state == "failed" || state == "offline" || state == "unknown")
+    colour = "\033[31m";
+  else if (state == "active")
+    colour = "\033[36m";
+  else if (state == "cancelled" || state == "stale" || state == "retry_wait")
+    colour = "\033[33m";
   return *colour == '\0' ? state : colour + state + "\033[0m";
 }
 
 void printer::document(const json::value& v) const { write_stdout(json::serialize(v) + "\n"); }
 
-void printer::list(const json::array& items, const std::vector<column>& columns, const std::string& key) const {
+void printer::list(const json::array& items, const std::vector<column>& columns,
+                   const std::string& key) const {
   if (format_ == format::json) return document(items);
   std::string out;
   if (format_ == format::jsonl || format_ == format::name) {
@@ -129,13 +135,15 @@ void printer::list(const json::array& items, const std::vector<column>& columns,
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
   }
   for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) out += i + 1 == row.size() ? row[i] : pad(row[i], widths[i] + 2);
+    for (std::size_t i = 0; i < row.size(); ++i)
+      out += i + 1 == row.size() ? row[i] : pad(row[i], widths[i] + 2);
     out += '\n';
   }
   write_stdout(out);
 }
 
-void printer::one(const json::object& item, const std::vector<column>& columns, const std::string& key) const {
+void printer::one(const json::object& item, const std::vector<column>& columns,
+                  const std::string& key) const {
   if (format_ == format::json || format_ == format::jsonl) return document(item);
   if (format_ == format::name) return write_stdout(text_of(item, key) + "\n");
   std::size_t width = 0;

@@ -1,5 +1,5 @@
-// How results are printed: a table for people, json (one document), jsonl (one object a line) or only names. Data goes
-// to stdout, everything else to stderr; colour only on a terminal and without NO_COLOR.
+// How results are printed: a table for people, json (one document), jsonl (one object a line) or only names.
+// Data goes to stdout, everything else to stderr; colour only on a terminal and without NO_COLOR.
 #pragma once
 
 #include <functional>

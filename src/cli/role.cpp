@@ -1,6 +1,7 @@
-// `--role=server|worker [flags]`: reads a daemon's flags. A daemon with a wrong flag ends with 64 and says which.
-#include <CLI/CLI.hpp>
+// `--role=server|worker [flags]`: reads a daemon's flags. A daemon with a wrong flag ends with 64 and says
+// which.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/base/version.hpp>
@@ -32,16 +33,28 @@ std::optional<std::string> role_in(int argc, char** argv, bool& given) {
   return std::nullopt;
 }
 
+/// The first argument that is neither a flag nor a role's name: a command, if the daemon does not know it.
+const char* first_plain_word(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (argv[i][0] != '-' && std::string_view(argv[i - 1]) != "--role") return argv[i];
+  }
+  return nullptr;
+}
+
 std::string footer(std::string_view role) {
   if (role == "server") {
-    return "\nEvery flag is also an environment variable (--lease-ttl is ORCHESTRATOR_LEASE_TTL) and a key of [server] in\n"
+    return "\nEvery flag is also an environment variable (--lease-ttl is ORCHESTRATOR_LEASE_TTL) and a key "
+           "of [server] in\n"
            "orchestrator.toml (lease_ttl); flags win over the environment, the environment over the file.\n\n"
-           "Exit codes: 0 stopped, 64 wrong flag, 65 damaged data, 73 cannot create, 74 I/O error, 75 in use,\n"
+           "Exit codes: 0 stopped, 64 wrong flag, 65 damaged data, 73 cannot create, 74 I/O error, 75 in "
+           "use,\n"
            "77 permission, 78 configuration.\n";
   }
-  return "\nEvery flag is also an environment variable (--slots is ORCHESTRATOR_SLOTS) and a key of [worker] in\n"
+  return "\nEvery flag is also an environment variable (--slots is ORCHESTRATOR_SLOTS) and a key of [worker] "
+         "in\n"
          "orchestrator.toml; flags win over the environment, the environment over the file.\n"
-         "The token is read from --token-file; for a coordinator of the same user on loopback it is found by itself.\n";
+         "The token is read from --token-file; for a coordinator of the same user on loopback it is found by "
+         "itself.\n";
 }
 
 }  // namespace
@@ -54,14 +67,16 @@ std::optional<role_choice> parse_role(int argc, char** argv) {
     fmt::print(stderr, "orchestrator: --role takes server or worker, not `{}`\n", printable(*role));
     return role_choice{std::nullopt, exit_daemon_usage};
   }
-  CLI::App app(*role == "server" ? "The coordinator: keeps jobs, schedules and history, and dispatches runs to workers."
-                                 : "A worker: dials the coordinator, runs processes and reports their results.");
+  CLI::App app(*role == "server"
+                   ? "The coordinator: keeps jobs, schedules and history, and dispatches runs to workers."
+                   : "A worker: dials the coordinator, runs processes and reports their results.");
   app.name("orchestrator --role=" + *role);
   app.set_help_flag("-h,--help", "print this help");
   app.footer(footer(*role));
   std::string role_value, config;
   app.add_option("--role", role_value, "server or worker")->required();
-  app.add_option("--config", config, "settings file; default $XDG_CONFIG_HOME/orchestrator/orchestrator.toml, else /etc")
+  app.add_option("--config", config,
+                 "settings file; default $XDG_CONFIG_HOME/orchestrator/orchestrator.toml, else /etc")
       ->type_name("FILE");
   const auto table = *role == "server" ? server_settings() : worker_settings();
   flag_reader flags;
@@ -72,8 +87,11 @@ std::optional<role_choice> parse_role(int argc, char** argv) {
     fmt::print("{}", app.help());
     return role_choice{std::nullopt, 0};
   } catch (const CLI::ParseError& e) {
-    if (argc > 2 && e.get_name() == "ExtrasError" && argv[1][0] != '-') {
-      fmt::print(stderr, "orchestrator: --role starts a daemon and cannot be combined with a command (`{}`)\n", argv[1]);
+    const bool extra = dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr;
+    if (const char* word = first_plain_word(argc, argv); extra && word != nullptr) {
+      fmt::print(stderr,
+                 "orchestrator: --role starts a daemon and cannot be combined with a command (`{}`)\n",
+                 printable(word));
       return role_choice{std::nullopt, exit_usage};
     }
     fmt::print(stderr, "orchestrator --role={}: {}\n", *role, explain_parse_error(app, e, argc, argv));

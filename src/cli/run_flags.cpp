@@ -5,9 +5,9 @@
 #include <iostream>
 #include <iterator>
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <boost/json/array.hpp>
-#include <fmt/format.h>
 
 #include <orchestrator/base/limits.hpp>
 
@@ -38,8 +38,10 @@ std::string read_stdin_file(const std::string& file) {
     text.assign(std::istreambuf_iterator<char>(in), {});
   }
   if (text.size() > limits::stdin_bytes) {
-    throw failure{exit_usage, fmt::format("--stdin: {} has {} bytes, at most {} can be given to a job", file, text.size(),
-                                          limits::stdin_bytes), ""};
+    throw failure{exit_usage,
+                  fmt::format("--stdin: {} has {} bytes, at most {} can be given to a job", file, text.size(),
+                              limits::stdin_bytes),
+                  ""};
   }
   return text;
 }
@@ -47,18 +49,27 @@ std::string read_stdin_file(const std::string& file) {
 }  // namespace
 
 void run_flags::add(CLI::App& app) {
-  app.add_option("--script", script, "script to run: .py by python3, .sh by bash, else it must be executable")->type_name("PATH");
+  app.add_option("--script", script, "script to run: .py by python3, .sh by bash, else it must be executable")
+      ->type_name("PATH");
   app.add_option("--args", args, "its arguments, split as a shell splits words")->type_name("STR");
   app.add_option("--priority", priority, "larger goes first, -1000 to 1000")->type_name("N");
   app.add_option("--queue", queue, "the queue it waits in; default `default`")->type_name("NAME");
-  app.add_option("--require", require, "label a worker must have; may be repeated")->type_name("K=V")->allow_extra_args(false);
-  app.add_option("--tag", tag, "tag to find it by; may be repeated")->type_name("K=V")->allow_extra_args(false);
-  app.add_option("--env", env, "environment variable; may be repeated")->type_name("K=V")->allow_extra_args(false);
+  app.add_option("--require", require, "label a worker must have; may be repeated")
+      ->type_name("K=V")
+      ->allow_extra_args(false);
+  app.add_option("--tag", tag, "tag to find it by; may be repeated")
+      ->type_name("K=V")
+      ->allow_extra_args(false);
+  app.add_option("--env", env, "environment variable; may be repeated")
+      ->type_name("K=V")
+      ->allow_extra_args(false);
   app.add_option("--cwd", cwd, "working directory on the worker")->type_name("DIR");
-  app.add_option("--stdin", stdin_file, "file given to it as standard input; - reads ours")->type_name("FILE");
+  app.add_option("--stdin", stdin_file, "file given to it as standard input; - reads ours")
+      ->type_name("FILE");
   app.add_option("--timeout", timeout, "TERM after this long, then KILL; default 1h")->type_name("D");
   app.add_option("--kill-grace", kill_grace, "between TERM and KILL; default 10s")->type_name("D");
-  app.add_option("--retries", retries, "further attempts after a failure or timeout, 0 to 99")->type_name("N");
+  app.add_option("--retries", retries, "further attempts after a failure or timeout, 0 to 99")
+      ->type_name("N");
   app.add_option("--backoff", backoff, "wait before the first retry; doubles; default 10s")->type_name("D");
   app.add_flag("--at-most-once", at_most_once, "never start it a second time, even if its end is unknown");
   app.add_flag("--noop", noop, "no process at all: the worker answers at once");

@@ -23,7 +23,8 @@ struct run_flags {
   bool noop = false;
 
   void add(CLI::App& app);
-  /// As the keys of a job's specification. Throws failure for what cannot be read (--stdin FILE, K=V without =).
+  /// As the keys of a job's specification. Throws failure for what cannot be read (--stdin FILE, K=V without
+  /// =).
   json::object to_json() const;
 };
 

@@ -20,7 +20,8 @@ std::string of_attempt(const json::object& run, const char* key) {
 /// "exit 3", "signal 9", "timeout", or nothing.
 std::string end_of(const json::object& run) {
   if (of_attempt(run, "state") == "timed_out") return "timeout";
-  if (const std::string signal = of_attempt(run, "signal"); signal != "-" && signal != "0") return "signal " + signal;
+  if (const std::string signal = of_attempt(run, "signal"); signal != "-" && signal != "0")
+    return "signal " + signal;
   const std::string code = of_attempt(run, "exit_code");
   return code == "-" ? "-" : "exit " + code;
 }
@@ -31,8 +32,8 @@ std::string attempts_of(const json::object& run) {
   if (list == nullptr || !list->is_array()) return "-";
   for (const json::value& v : list->as_array()) {
     const json::object& a = v.as_object();
-    out += fmt::format("{}#{} {} on {} (lease {})", out.empty() ? "" : ", ", text_of(a, "number"), text_of(a, "state"),
-                       text_of(a, "worker_id"), text_of(a, "lease"));
+    out += fmt::format("{}#{} {} on {} (lease {})", out.empty() ? "" : ", ", text_of(a, "number"),
+                       text_of(a, "state"), text_of(a, "worker_id"), text_of(a, "lease"));
   }
   return out.empty() ? "-" : out;
 }

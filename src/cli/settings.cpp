@@ -23,44 +23,54 @@ constexpr std::uintmax_t largest_file = 1024 * 1024;
 
 constexpr setting server_table[] = {
     {"listen", kind::text, "127.0.0.1:8000", "address to serve on; port 0 picks a free one", "HOST:PORT"},
-    {"data-dir", kind::text, "", "where jobs, runs and output are kept; default $XDG_STATE_HOME/orchestrator/server",
-     "DIR"},
-    {"auth", kind::choice, "token", "who may call: holders of a token, or (on loopback) everybody", "", "token|off"},
+    {"data-dir", kind::text, "",
+     "where jobs, runs and output are kept; default $XDG_STATE_HOME/orchestrator/server", "DIR"},
+    {"auth", kind::choice, "token", "who may call: holders of a token, or (on loopback) everybody", "",
+     "token|off"},
     {"insecure-plaintext", kind::boolean, "false", "allow a listen address beyond loopback without TLS"},
     {"allowed-host", kind::list, "", "further value accepted in the Host header; may be repeated", "HOST"},
-    {"lease-ttl", kind::duration, "60s", "a worker silent for this long and 10 s more loses its attempts", "D", "",
-     2 * ms_per_s, day_ms},
+    {"lease-ttl", kind::duration, "60s", "a worker silent for this long and 10 s more loses its attempts",
+     "D", "", 2 * ms_per_s, day_ms},
     {"ping-interval", kind::duration, "20s", "WebSocket ping this often", "D", "", 100, hour_ms},
-    {"ping-timeout", kind::duration, "10s", "no pong within this means the connection is dead", "D", "", 100, hour_ms},
-    {"close-timeout", kind::duration, "5s", "wait this long for the peer's half of a close", "D", "", 100, hour_ms},
-    {"stale-after", kind::duration, "90s", "show a worker as stale after this much silence", "D", "", ms_per_s, day_ms},
-    {"offline-after", kind::duration, "180s", "show a worker as offline after this much silence", "D", "", ms_per_s,
-     day_ms},
-    {"retain-age", kind::duration, "30d", "remove final runs older than this", "D", "", hour_ms, 3650 * day_ms},
+    {"ping-timeout", kind::duration, "10s", "no pong within this means the connection is dead", "D", "", 100,
+     hour_ms},
+    {"close-timeout", kind::duration, "5s", "wait this long for the peer's half of a close", "D", "", 100,
+     hour_ms},
+    {"stale-after", kind::duration, "90s", "show a worker as stale after this much silence", "D", "",
+     ms_per_s, day_ms},
+    {"offline-after", kind::duration, "180s", "show a worker as offline after this much silence", "D", "",
+     ms_per_s, day_ms},
+    {"retain-age", kind::duration, "30d", "remove final runs older than this", "D", "", hour_ms,
+     3650 * day_ms},
     {"retain-count", kind::number, "1000000", "keep at most this many final runs", "N", "", 1, 1'000'000'000},
     {"log-level", kind::choice, "info", "lowest level that is logged", "", "debug|info|warning|error"},
     {"log-time", kind::boolean, "false", "begin each log line with the time"},
 };
 
 constexpr setting worker_table[] = {
-    {"server", kind::text, "127.0.0.1:8000", "the coordinator: HOST:PORT, http:// or ws://[user:password@]host[/path]",
-     "URL"},
+    {"server", kind::text, "127.0.0.1:8000",
+     "the coordinator: HOST:PORT, http:// or ws://[user:password@]host[/path]", "URL"},
     {"slots", kind::number, "1", "processes it runs at once", "N", "", 0, 10'000},
-    {"credit", kind::number, "-1", "attempts it holds waiting beyond its slots; -1: 64 for each slot", "N", "", -1,
-     640'000},
+    {"credit", kind::number, "-1", "attempts it holds waiting beyond its slots; -1: 64 for each slot", "N",
+     "", -1, 640'000},
     {"label", kind::list, "", "what jobs can require of it; may be repeated", "K=V"},
     {"worker-id", kind::text, "", "its name; default made once and kept in the work dir", "ID"},
-    {"work-dir", kind::text, "", "its outbox and spool; default $XDG_STATE_HOME/orchestrator/workers/N", "DIR"},
-    {"token-file", kind::text, "", "file with the worker token; found by itself for a coordinator of the same user",
-     "FILE"},
+    {"work-dir", kind::text, "", "its outbox and spool; default $XDG_STATE_HOME/orchestrator/workers/N",
+     "DIR"},
+    {"token-file", kind::text, "",
+     "file with the worker token; found by itself for a coordinator of the same user", "FILE"},
     {"heartbeat-interval", kind::duration, "60s", "report its state this often", "D", "", 100, hour_ms},
-    {"retry-delay", kind::duration, "5s", "first wait before it connects again; doubles", "D", "", 10, hour_ms},
+    {"retry-delay", kind::duration, "5s", "first wait before it connects again; doubles", "D", "", 10,
+     hour_ms},
     {"retry-max", kind::duration, "60s", "longest wait before it connects again", "D", "", 10, day_ms},
     {"ping-interval", kind::duration, "20s", "WebSocket ping this often", "D", "", 100, hour_ms},
-    {"ping-timeout", kind::duration, "10s", "no pong within this means the connection is dead", "D", "", 100, hour_ms},
-    {"close-timeout", kind::duration, "5s", "wait this long for the peer's half of a close", "D", "", 100, hour_ms},
+    {"ping-timeout", kind::duration, "10s", "no pong within this means the connection is dead", "D", "", 100,
+     hour_ms},
+    {"close-timeout", kind::duration, "5s", "wait this long for the peer's half of a close", "D", "", 100,
+     hour_ms},
     {"on-stop", kind::choice, "auto",
-     "what SIGTERM does to running jobs: leave them to a restart, drain, or kill; auto leaves them, and kills on Ctrl-C "
+     "what SIGTERM does to running jobs: leave them to a restart, drain, or kill; auto leaves them, and "
+     "kills on Ctrl-C "
      "and as pid 1",
      "", "auto|leave|drain|kill"},
     {"log-level", kind::choice, "info", "lowest level that is logged", "", "debug|info|warning|error"},
@@ -70,11 +80,14 @@ constexpr setting worker_table[] = {
 constexpr setting client_table[] = {
     {"server", kind::text, "127.0.0.1:8000", "the coordinator: HOST:PORT or http://host:port", "URL"},
     {"output", kind::choice, "table", "how results are printed", "", "table|json|jsonl|name"},
-    {"token-file", kind::text, "", "file with the admin token; found by itself for a coordinator of the same user", "FILE"},
+    {"token-file", kind::text, "",
+     "file with the admin token; found by itself for a coordinator of the same user", "FILE"},
 };
 
-refusal wrong(const std::string& origin, std::string_view flag, const std::string& value, const std::string& wanted) {
-  return {errc::bad_field, fmt::format("{}: --{} cannot be `{}`: it takes {}", origin, flag, printable(value), wanted), "",
+refusal wrong(const std::string& origin, std::string_view flag, const std::string& value,
+              const std::string& wanted) {
+  return {errc::bad_field,
+          fmt::format("{}: --{} cannot be `{}`: it takes {}", origin, flag, printable(value), wanted), "",
           ""};
 }
 
@@ -89,12 +102,13 @@ std::optional<refusal> check_value(const setting& s, const std::string& value, c
     const auto d = parse_duration(value);
     if (!d || d->count() < s.low || d->count() > s.high) {
       return wrong(origin, s.flag, value,
-                   fmt::format("a duration from {} to {}, like 90s, 30m or 1h30m", format_duration(milliseconds{s.low}),
-                               format_duration(milliseconds{s.high})));
+                   fmt::format("a duration from {} to {}, like 90s, 30m or 1h30m",
+                               format_duration(milliseconds{s.low}), format_duration(milliseconds{s.high})));
     }
   } else if (s.what == kind::boolean && value != "true" && value != "false") {
     return wrong(origin, s.flag, value, "true or false");
-  } else if (s.what == kind::choice && ("|" + std::string(s.choices) + "|").find("|" + value + "|") == std::string::npos) {
+  } else if (s.what == kind::choice &&
+             ("|" + std::string(s.choices) + "|").find("|" + value + "|") == std::string::npos) {
     return wrong(origin, s.flag, value, "one of " + std::string(s.choices));
   }
   return std::nullopt;
@@ -124,8 +138,10 @@ std::string find_config() {
   const char* config = std::getenv("XDG_CONFIG_HOME");
   const char* home = std::getenv("HOME");
   fs::path user;
-  if (config != nullptr && *config == '/') user = config;
-  else if (home != nullptr && *home == '/') user = fs::path(home) / ".config";
+  if (config != nullptr && *config == '/')
+    user = config;
+  else if (home != nullptr && *home == '/')
+    user = fs::path(home) / ".config";
   std::error_code ec;
   if (!user.empty() && fs::exists(user / "orchestrator/orchestrator.toml", ec)) {
     return (user / "orchestrator/orchestrator.toml").string();
@@ -146,7 +162,8 @@ std::vector<std::string> node_values(const toml::node& node) {
   if (const auto* array = node.as_array()) {
     for (const auto& element : *array) out.push_back(node_text(element));
   } else if (const auto* table = node.as_table()) {
-    for (const auto& [key, value] : *table) out.push_back(fmt::format("{}={}", std::string_view(key), node_text(value)));
+    for (const auto& [key, value] : *table)
+      out.push_back(fmt::format("{}={}", std::string_view(key), node_text(value)));
   } else {
     out.push_back(node_text(node));
   }
@@ -163,20 +180,23 @@ refusal unknown_key(const std::string& where, std::string_view key, std::span<co
 result<std::map<std::string, setting_value>> read_file(const std::string& path, std::string_view role) {
   std::error_code ec;
   if (std::filesystem::file_size(path, ec) > largest_file || ec) {
-    return refusal{errc::too_large, fmt::format("{}: {}", path, ec ? ec.message() : "larger than 1 MiB"), "", ""};
+    return refusal{errc::too_large, fmt::format("{}: {}", path, ec ? ec.message() : "larger than 1 MiB"), "",
+                   ""};
   }
   toml::table file;
   try {
     file = toml::parse_file(path);
   } catch (const toml::parse_error& e) {
     const auto at = e.source().begin;
-    return refusal{errc::bad_field, fmt::format("{}:{}:{}: {}", path, at.line, at.column, e.description()), "", ""};
+    return refusal{errc::bad_field, fmt::format("{}:{}:{}: {}", path, at.line, at.column, e.description()),
+                   "", ""};
   }
   const std::map<std::string_view, std::span<const setting>> tables = {
       {"server", server_table}, {"worker", worker_table}, {"client", client_table}};
   std::map<std::string, setting_value> out;
   for (const auto& [name, node] : file) {
-    const std::string where = fmt::format("{}:{}:{}", path, node.source().begin.line, node.source().begin.column);
+    const std::string where =
+        fmt::format("{}:{}:{}", path, node.source().begin.line, node.source().begin.column);
     const auto known = tables.find(std::string_view(name));
     const std::string_view table_names[] = {"server", "worker", "client"};
     if (known == tables.end() || !node.is_table()) return unknown_key(where, name, table_names);
@@ -187,7 +207,8 @@ result<std::map<std::string, setting_value>> read_file(const std::string& path, 
       const auto at = value.source().begin;
       const std::string origin = fmt::format("{}:{}", path, at.line);
       const auto found = std::find(keys.begin(), keys.end(), std::string_view(key));
-      if (found == keys.end()) return unknown_key(fmt::format("{}:{}:{}", path, at.line, at.column), key, key_views);
+      if (found == keys.end())
+        return unknown_key(fmt::format("{}:{}:{}", path, at.line, at.column), key, key_views);
       const setting& s = known->second[static_cast<std::size_t>(found - keys.begin())];
       setting_value v{node_values(value), origin};
       for (const std::string& text : v.values) {
@@ -207,7 +228,8 @@ std::span<const setting> client_settings() { return client_table; }
 
 std::string environment_name(std::string_view flag) {
   std::string name = "ORCHESTRATOR_";
-  for (const char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (const char c : flag)
+    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return name;
 }
 
@@ -237,7 +259,8 @@ result<settings> merge_settings(std::string_view role, std::span<const setting> 
     } else if (const auto in_file = file.find(std::string(s.flag)); in_file != file.end()) {
       v = in_file->second;
     } else {
-      v = {s.what == kind::list ? std::vector<std::string>{} : std::vector{std::string(s.fallback)}, "default"};
+      v = {s.what == kind::list ? std::vector<std::string>{} : std::vector{std::string(s.fallback)},
+           "default"};
     }
     for (const std::string& text : v.values) {
       if (auto bad = check_value(s, text, v.origin)) return *bad;
@@ -258,8 +281,12 @@ std::string settings::text(std::string_view flag) const {
   return all.empty() ? "" : all.back();
 }
 
-std::int64_t settings::number(std::string_view flag) const { return std::strtoll(text(flag).c_str(), nullptr, 10); }
-milliseconds settings::duration(std::string_view flag) const { return parse_duration(text(flag)).value_or(milliseconds{0}); }
+std::int64_t settings::number(std::string_view flag) const {
+  return std::strtoll(text(flag).c_str(), nullptr, 10);
+}
+milliseconds settings::duration(std::string_view flag) const {
+  return parse_duration(text(flag)).value_or(milliseconds{0});
+}
 bool settings::boolean(std::string_view flag) const { return text(flag) == "true"; }
 
 }  // namespace orchestrator::cli

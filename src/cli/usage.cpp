@@ -1,8 +1,8 @@
 // Flags from settings tables, and sentences for parse errors. See usage.hpp.
 #include "usage.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <orchestrator/base/text.hpp>
 
@@ -13,7 +13,8 @@ void flag_reader::add(CLI::App& app, std::span<const setting> table) {
     const std::string flag(s.flag);
     std::string help(s.help);
     if (!s.choices.empty()) help += fmt::format(" ({})", s.choices);
-    if (!s.fallback.empty() && s.what != setting::kind::boolean) help += fmt::format("; default {}", s.fallback);
+    if (!s.fallback.empty() && s.what != setting::kind::boolean)
+      help += fmt::format("; default {}", s.fallback);
     if (s.what == setting::kind::boolean) {
       auto value = std::make_shared<bool>(false);
       switches_[flag] = value;
@@ -66,7 +67,7 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e, i
   const CLI::App* at = innermost(app);
   const std::string hint = fmt::format("; `{} --help` lists what there is",
                                        at == &app ? app.get_name() : app.get_name() + " " + at->get_name());
-  if (e.get_name() != "ExtrasError") {
+  if (dynamic_cast<const CLI::ExtrasError*>(&e) == nullptr) {
     return std::string(e.what()) + hint;
   }
   const std::string word = first_unknown(app);
@@ -79,9 +80,12 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e, i
   }
   const std::vector<std::string_view> views(names.begin(), names.end());
   const std::string shown = word.substr(0, word.find('='));
-  std::string text = fmt::format("unknown {} `{}`", word.starts_with("-") ? "flag" : "command or argument", printable(shown));
-  if (const auto near = nearest(shown, views)) text += fmt::format("; did you mean `{}`?", *near);
-  else text += hint;
+  std::string text = fmt::format("unknown {} `{}`", word.starts_with("-") ? "flag" : "command or argument",
+                                 printable(shown));
+  if (const auto near = nearest(shown, views))
+    text += fmt::format("; did you mean `{}`?", *near);
+  else
+    text += hint;
   return text;
 }
 

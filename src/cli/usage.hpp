@@ -1,5 +1,5 @@
-// Between CLI11 and the rest of the command line: settings tables as flags, and parse errors as sentences with the
-// nearest known flag or command.
+// Between CLI11 and the rest of the command line: settings tables as flags, and parse errors as sentences
+// with the nearest known flag or command.
 #pragma once
 
 #include <map>

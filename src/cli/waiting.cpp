@@ -5,9 +5,9 @@
 #include <cstring>
 #include <map>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/base/time.hpp>
@@ -31,8 +31,8 @@ extern "C" void on_interrupt(int) {
 }
 
 bool is_final_state(const std::string& state) {
-  return state == "succeeded" || state == "failed" || state == "cancelled" || state == "expired" || state == "skipped" ||
-         state == "unknown";
+  return state == "succeeded" || state == "failed" || state == "cancelled" || state == "expired" ||
+         state == "skipped" || state == "unknown";
 }
 
 const json::object* last_attempt(const json::object& run) {
@@ -53,7 +53,8 @@ int ours(const json::object& run) {
   return exit_ours;
 }
 
-/// Prints one line of the log stream; false at its end. What was printed before a reconnect is not printed again.
+/// Prints one line of the log stream; false at its end. What was printed before a reconnect is not printed
+/// again.
 class log_copier {
  public:
   bool take(std::string_view line) {
@@ -67,8 +68,10 @@ class log_copier {
     const std::string stream = text_of(o, "stream");
     std::uint64_t& next = next_[{number_of(o, "attempt").value_or(0), stream}];
     if (const json::value* gap = o.if_contains("gap"); gap != nullptr) {
-      const auto from = number_of(gap->as_object(), "from").value_or(0), to = number_of(gap->as_object(), "to").value_or(0);
-      if (static_cast<std::uint64_t>(to) > next) fmt::print(stderr, "[{} bytes of {} were dropped]\n", to - from, stream);
+      const auto from = number_of(gap->as_object(), "from").value_or(0),
+                 to = number_of(gap->as_object(), "to").value_or(0);
+      if (static_cast<std::uint64_t>(to) > next)
+        fmt::print(stderr, "[{} bytes of {} were dropped]\n", to - from, stream);
       return true;
     }
     print_data(o, stream, next);
@@ -87,8 +90,10 @@ class log_copier {
     if (seen >= text.size()) return;
     next = offset + text.size();
     text.erase(0, seen);
-    if (stream == "stderr") fmt::print(stderr, "{}", text);
-    else write_stdout(text);
+    if (stream == "stderr")
+      fmt::print(stderr, "{}", text);
+    else
+      write_stdout(text);
   }
 
   std::map<std::pair<std::int64_t, std::string>, std::uint64_t> next_;
@@ -107,8 +112,10 @@ int exit_code_of(const json::object& run) {
     fmt::print(stderr, "orchestrator: the run's timeout passed\n");
     return exit_timeout;
   }
-  if (const std::string error = text_of(*attempt, "error"); error != "-") fmt::print(stderr, "orchestrator: {}\n", error);
-  if (const auto signal = number_of(*attempt, "signal"); signal && *signal > 0) return 128 + static_cast<int>(*signal);
+  if (const std::string error = text_of(*attempt, "error"); error != "-")
+    fmt::print(stderr, "orchestrator: {}\n", error);
+  if (const auto signal = number_of(*attempt, "signal"); signal && *signal > 0)
+    return 128 + static_cast<int>(*signal);
   if (const auto code = number_of(*attempt, "exit_code"); code && *code > 0) return static_cast<int>(*code);
   return ours(run);
 }
@@ -121,10 +128,11 @@ std::optional<std::vector<json::object>> wait_for_runs(session& s, const std::ve
   for (const std::string& id : ids) {
     if (bar) fmt::print(stderr, "\r{} of {} ended", done.size(), ids.size());
     while (true) {
-      const auto left = std::chrono::duration_cast<std::chrono::seconds>(until - std::chrono::steady_clock::now()).count();
+      const auto left =
+          std::chrono::duration_cast<std::chrono::seconds>(until - std::chrono::steady_clock::now()).count();
       const auto wait = std::clamp<std::int64_t>(left, 0, 60);
-      const auto answer = s.api->call_patiently("GET", fmt::format("/api/v1/runs/{}?wait={}", url_encode(id), wait), nullptr,
-                                                {}, outage_patience);
+      const auto answer = s.api->call_patiently(
+          "GET", fmt::format("/api/v1/runs/{}?wait={}", url_encode(id), wait), nullptr, {}, outage_patience);
       if (is_final_state(text_of(answer.body.as_object(), "state"))) {
         done.push_back(answer.body.as_object());
         break;
@@ -145,14 +153,17 @@ void print_logs(session& s, const std::string& id, const log_options& options) {
   while (!copier.ended()) {
     s.api->stream_lines(path, {}, [&copier](std::string_view line) { return copier.take(line); });
     if (!options.follow) return;
-    // The stream was cut (a restarting coordinator): wait until it answers, then go on behind what was printed.
+    // The stream was cut (a restarting coordinator): wait until it answers, then go on behind what was
+    // printed.
     if (!copier.ended()) s.api->call_patiently("GET", "/api/v1/version", nullptr, {}, outage_patience);
   }
 }
 
 void detach_on_interrupt(const std::string& id) {
-  const std::string text = fmt::format("\nThe run goes on: `orchestrator logs {} -f` shows it, `orchestrator run cancel {}` "
-                                       "ends it.\n", id, id);
+  const std::string text = fmt::format(
+      "\nThe run goes on: `orchestrator logs {} -f` shows it, `orchestrator run cancel {}` "
+      "ends it.\n",
+      id, id);
   interrupt_length = std::min(text.size(), sizeof interrupt_text);
   std::memcpy(interrupt_text, text.data(), interrupt_length);
   std::signal(SIGINT, on_interrupt);
@@ -163,7 +174,8 @@ void wait_flags::add(CLI::App& app, bool with_wait) {
     app.add_flag("--wait", wait, "wait for its end and exit as it did");
     app.add_flag("--follow", follow, "show its output meanwhile; implies --wait");
   }
-  app.add_option("--wait-timeout", wait_timeout, "give up waiting after this long (the run goes on)")->type_name("D");
+  app.add_option("--wait-timeout", wait_timeout, "give up waiting after this long (the run goes on)")
+      ->type_name("D");
 }
 
 int finish(session& s, const json::object& run, const wait_flags& flags) {

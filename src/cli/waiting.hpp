@@ -9,8 +9,8 @@
 
 namespace orchestrator::cli {
 
-/// The command's own exit code; 124 for its timeout, 125 for what is ours, 128+N for signal N. The reason of a 125 goes
-/// to stderr.
+/// The command's own exit code; 124 for its timeout, 125 for what is ours, 128+N for signal N. The reason of
+/// a 125 goes to stderr.
 int exit_code_of(const json::object& run);
 
 /// Waits until every run is final; nothing if `limit` passed first. On a terminal shows how many ended.

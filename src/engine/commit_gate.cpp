@@ -52,7 +52,8 @@ void commit_gate::release(std::vector<output>& out) {
   }
   for (auto at = per_session_.begin(); at != per_session_.end();) {
     auto& queue = at->second;
-    while (!queue.empty() && queue.front().number <= durable_ && queue.front().output_number <= durable_output_) {
+    while (!queue.empty() && queue.front().number <= durable_ &&
+           queue.front().output_number <= durable_output_) {
       out.push_back(std::move(queue.front().what));
       queue.pop_front();
     }

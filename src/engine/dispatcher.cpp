@@ -43,8 +43,8 @@ run_entry* dispatcher::head(const requirement_class& c) const {
   return c.queues.empty() ? nullptr : *c.queues.begin()->second.begin();
 }
 
-// Puts the class where its present head belongs. A blocked class stays out of the line until capacity appears or its
-// head changes: another head may be creditable, or have nobody to avoid.
+// Puts the class where its present head belongs. A blocked class stays out of the line until capacity appears
+// or its head changes: another head may be creditable, or have nobody to avoid.
 void dispatcher::refresh(requirement_class& c) {
   const run_entry* first = head(c);
   std::optional<std::pair<int, run_id>> wanted;
@@ -95,6 +95,7 @@ void dispatcher::release_kind(worker_entry& w) {
     }
     kinds_.erase(worker_traits(*kind.traits));
     kind.traits = nullptr;
+    unused_kinds_.push_back(*w.capacity.kind);
   }
   w.capacity.kind.reset();
 }
@@ -102,11 +103,14 @@ void dispatcher::release_kind(worker_entry& w) {
 void dispatcher::describe(worker_entry& w, const worker_traits& traits) {
   if (w.capacity.kind && *kind_list_[*w.capacity.kind].traits == traits) return;
   drop(w);
-  const auto unused = std::find_if(kind_list_.begin(), kind_list_.end(),
-                                   [](const kind_entry& k) { return k.traits == nullptr; });
-  const auto [at, fresh] = kinds_.try_emplace(traits, static_cast<std::size_t>(unused - kind_list_.begin()));
+  const auto [at, fresh] = kinds_.try_emplace(traits, kind_list_.size());
   if (fresh) {
-    if (unused == kind_list_.end()) kind_list_.emplace_back();
+    if (unused_kinds_.empty()) {
+      kind_list_.emplace_back();
+    } else {
+      at->second = unused_kinds_.back();
+      unused_kinds_.pop_back();
+    }
     kind_list_[at->second].traits = &at->first;
   }
   ++kind_list_[at->second].workers;
@@ -209,11 +213,13 @@ std::optional<std::string> dispatcher::check() const {
     if (c->blocked != blocked_.contains(c.get())) return "the set of blocked classes is wrong";
     if (size != 0 && !c->blocked && !c->open_at) return "a class with runs is neither open nor blocked";
     const run_entry* first = head(*c);
-    if (c->open_at && (first == nullptr || c->open_at->second != first->id)) return "an open class has another head";
+    if (c->open_at && (first == nullptr || c->open_at->second != first->id))
+      return "an open class has another head";
   }
   for (const auto& [place, w] : free_) {
     if (w->capacity.place != place) return "a worker stands in the wrong place of the free line";
-    if (w->capacity.used >= w->capacity.slots + w->capacity.credit) return "a full worker stands in the free line";
+    if (w->capacity.used >= w->capacity.slots + w->capacity.credit)
+      return "a full worker stands in the free line";
   }
   return std::nullopt;
 }

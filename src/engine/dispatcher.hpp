@@ -1,6 +1,7 @@
-// Where queued runs meet free capacity. Asked once per turn by on_tick.cpp; it reads only its own indexes, and
-// what it yields is a plan: the caller makes the offers. The cost of a plan follows the placements made and the
-// capacity that appeared since the last one, never the length of the queue times the number of workers.
+// Where queued runs meet free capacity. Asked once per turn by on_tick.cpp; it reads only its own indexes,
+// and what it yields is a plan: the caller makes the offers. The cost of a plan follows the placements made
+// and the capacity that appeared since the last one, never the length of the queue times the number of
+// workers.
 #pragma once
 
 #include <compare>
@@ -55,16 +56,16 @@ struct requirement_class {
   requirement what;
   std::map<int, run_set, std::greater<>> queues;  ///< by priority, larger first
   std::size_t size = 0;
-  std::uint32_t references = 0;  ///< spec entries that cache this pointer
-  std::vector<signed char> fit_of;  ///< by kind of worker: 1 yes, -1 no, 0 not asked yet
+  std::uint32_t references = 0;                   ///< spec entries that cache this pointer
+  std::vector<signed char> fit_of;                ///< by kind of worker: 1 yes, -1 no, 0 not asked yet
   std::optional<std::pair<int, run_id>> open_at;  ///< its head, while it stands in the line of open classes
-  bool blocked = false;  ///< no capacity for its head; waits for new capacity
+  bool blocked = false;                           ///< no capacity for its head; waits for new capacity
 };
 
 /// A worker's place in the line of free capacity.
 struct capacity_place {
-  bool ahead = false;       ///< slots are full, only credit is left
-  int load = 0;             ///< used per slot, in 1/1024
+  bool ahead = false;  ///< slots are full, only credit is left
+  int load = 0;        ///< used per slot, in 1/1024
   std::uint64_t order = 0;
   auto operator<=>(const capacity_place&) const = default;
 };
@@ -101,8 +102,8 @@ class dispatcher {
   void update(worker_entry& w);
   void drop(worker_entry& w);
 
-  /// Takes up to `most` runs off the queues, best first: priority, then age. A worker that just refused a run is
-  /// avoided as long as another fits. Never beyond slots + credit; credit only for short runs.
+  /// Takes up to `most` runs off the queues, best first: priority, then age. A worker that just refused a run
+  /// is avoided as long as another fits. Never beyond slots + credit; credit only for short runs.
   std::vector<placement> plan(std::size_t most);
   bool has_work() const { return !open_.empty(); }
 
@@ -125,11 +126,13 @@ class dispatcher {
   void release_kind(worker_entry& w);
 
   std::map<requirement, std::unique_ptr<requirement_class>> classes_;
-  std::set<open_key> open_;                       ///< classes whose head may find a place
-  std::set<requirement_class*> blocked_;          // order-free: every member gets the same treatment
-  std::map<capacity_place, worker_entry*> free_;  ///< a slot or credit is free; slots first, then least loaded
+  std::set<open_key> open_;               ///< classes whose head may find a place
+  std::set<requirement_class*> blocked_;  // order-free: every member gets the same treatment
+  std::map<capacity_place, worker_entry*>
+      free_;  ///< a slot or credit is free; slots first, then least loaded
   std::map<worker_traits, std::size_t> kinds_;
   std::vector<kind_entry> kind_list_;
+  std::vector<std::size_t> unused_kinds_;
 };
 
 }  // namespace orchestrator::engine

@@ -1,5 +1,5 @@
-// The coordinator's core, its outside: one step takes the time and an input, hands it to the on_* function of its
-// kind, and turns what that gathered into effects. The decisions are in the other files.
+// The coordinator's core, its outside: one step takes the time and an input, hands it to the on_* function of
+// its kind, and turns what that gathered into effects. The decisions are in the other files.
 #include <orchestrator/engine/engine.hpp>
 
 #include "invariants.hpp"

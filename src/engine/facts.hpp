@@ -1,5 +1,5 @@
-// Small JSON objects for the data of facts. Written by hand because every run makes a few of them: a document tree
-// would cost more than the decision it records.
+// Small JSON objects for the data of facts. Written by hand because every run makes a few of them: a document
+// tree would cost more than the decision it records.
 #pragma once
 
 #include <concepts>
@@ -24,7 +24,9 @@ class fact_data {
   }
   fact_data& add(std::string_view key, lease_id lease) { return add(key, lease.value); }
   /// Leaves the key out when there is nothing to say.
-  fact_data& add_if(std::string_view key, std::string_view value) { return value.empty() ? *this : add(key, value); }
+  fact_data& add_if(std::string_view key, std::string_view value) {
+    return value.empty() ? *this : add(key, value);
+  }
   std::string take() {
     text_ += '}';
     return std::move(text_);

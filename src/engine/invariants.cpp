@@ -1,5 +1,5 @@
-// The invariants that are visible in memory: I3 (one live attempt), I4 (leases rise), I5 (no offer after the end),
-// I7 (bounded attempts), I16 (never beyond slots + credit), and that every index says the same.
+// The invariants that are visible in memory: I3 (one live attempt), I4 (leases rise), I5 (no offer after the
+// end), I7 (bounded attempts), I16 (never beyond slots + credit), and that every index says the same.
 #include "invariants.hpp"
 
 #include <fmt/format.h>
@@ -20,18 +20,23 @@ finding check_attempts_of(const core& c, const run_entry& r) {
   for (const attempt_entry* a : r.details->attempts) {
     if (a->row.lease <= before) return fmt::format("I4: the leases of run {} do not rise", to_string(r.id));
     before = a->row.lease;
-    if (c.lease_counter < a->row.lease) return fmt::format("I4: lease {} is beyond the counter", a->row.lease.value);
-    if (find_attempt(c, a->row.lease) != a || a->run != &r) return std::string("an attempt is not filed under its lease");
-    const bool is_refusal = a->row.state == attempt_state::rejected || a->row.state == attempt_state::not_started;
+    if (c.lease_counter < a->row.lease)
+      return fmt::format("I4: lease {} is beyond the counter", a->row.lease.value);
+    if (find_attempt(c, a->row.lease) != a || a->run != &r)
+      return std::string("an attempt is not filed under its lease");
+    const bool is_refusal =
+        a->row.state == attempt_state::rejected || a->row.state == attempt_state::not_started;
     refused += is_refusal ? 1 : 0;
     if (is_live(a->row.state)) ++live;
-    if (is_live(a->row.state) && !is_newest(*a)) return fmt::format("I3: an old attempt of run {} lives", to_string(r.id));
+    if (is_live(a->row.state) && !is_newest(*a))
+      return fmt::format("I3: an old attempt of run {} lives", to_string(r.id));
     if (is_live(a->row.state) != a->holder->live.contains(a->row.lease)) {
       return fmt::format("the slot of lease {} is booked wrongly", a->row.lease.value);
     }
   }
   if (live > 1) return fmt::format("I3: run {} has {} live attempts", to_string(r.id), live);
-  if (is_final(r.state) && live != 0) return fmt::format("I5: run {} ended with a live attempt", to_string(r.id));
+  if (is_final(r.state) && live != 0)
+    return fmt::format("I5: run {} ended with a live attempt", to_string(r.id));
   const retry_policy& p = r.spec->spec.retry;
   const int most = p.max_attempts + p.max_lost + refused;
   if (static_cast<int>(r.details->attempts.size()) > most) {
@@ -43,35 +48,45 @@ finding check_attempts_of(const core& c, const run_entry& r) {
 finding check_run(const core& c, const run_entry& r) {
   if (r.dirty) return std::string("a run is still marked as changed after its step");
   const bool has_live = live_attempt(r) != nullptr;
-  if (r.state == run_state::active && !has_live) return fmt::format("active run {} has no live attempt", to_string(r.id));
+  if (r.state == run_state::active && !has_live)
+    return fmt::format("active run {} has no live attempt", to_string(r.id));
   if ((r.state == run_state::queued || r.state == run_state::retry_wait) && has_live) {
     return fmt::format("waiting run {} has a live attempt", to_string(r.id));
   }
-  if (r.ready && r.state != run_state::queued) return fmt::format("I5: run {} stands in the queue", to_string(r.id));
-  if (r.ready && (r.held || is_paused(r) || blocked_by_overlap(r))) return std::string("a held run stands in the queue");
+  if (r.ready && r.state != run_state::queued)
+    return fmt::format("I5: run {} stands in the queue", to_string(r.id));
+  if (r.ready && (r.held || is_paused(r) || blocked_by_overlap(r)))
+    return std::string("a held run stands in the queue");
   const bool should_wait = r.state == run_state::queued && !r.held && !is_paused(r) && !blocked_by_overlap(r);
-  if (should_wait && !r.ready && !r.delayed) return fmt::format("I6: run {} waits for nothing", to_string(r.id));
+  if (should_wait && !r.ready && !r.delayed)
+    return fmt::format("I6: run {} waits for nothing", to_string(r.id));
   const bool has_timer = r.details && r.details->backoff_until;
-  if ((r.state == run_state::retry_wait) != has_timer) return std::string("a backoff has no timer, or a timer no backoff");
+  if ((r.state == run_state::retry_wait) != has_timer)
+    return std::string("a backoff has no timer, or a timer no backoff");
   if (has_timer && !c.timers.contains({*r.details->backoff_until, timer_kind::backoff, 0, r.id})) {
     return std::string("a backoff's timer is missing");
   }
   const bool lists = r.job_version != 0 && !is_final(r.state);
-  if (r.name->live.contains(const_cast<run_entry*>(&r)) != lists) return std::string("a name lists the wrong runs");
+  if (r.name->live.contains(const_cast<run_entry*>(&r)) != lists)
+    return std::string("a name lists the wrong runs");
   return check_attempts_of(c, r);
 }
 
 finding check_workers(const core& c) {
   for (const auto& [key, w] : c.workers) {
     const auto used = static_cast<int>(w.live.size());
-    if (w.capacity.used != used) return fmt::format("worker {} is thought to run {}", w.row.worker_id, w.capacity.used);
-    if (w.capacity.place && used >= w.row.slots + w.row.credit) return std::string("I16: a full worker is offered work");
-    if (w.session != nullptr && w.session->worker != &w) return std::string("a worker and its connection disagree");
+    if (w.capacity.used != used)
+      return fmt::format("worker {} is thought to run {}", w.row.worker_id, w.capacity.used);
+    if (w.capacity.place && used >= w.row.slots + w.row.credit)
+      return std::string("I16: a full worker is offered work");
+    if (w.session != nullptr && w.session->worker != &w)
+      return std::string("a worker and its connection disagree");
     if (!w.live.empty() && !w.check_at && !w.row.legacy) {
       return fmt::format("nothing watches the leases of worker {}", w.row.worker_id);
     }
     for (const auto& [lease, a] : w.lost) {
-      if (a->row.state != attempt_state::lost || is_final(a->run->state)) return std::string("the list of lost leases is wrong");
+      if (a->row.state != attempt_state::lost || is_final(a->run->state))
+        return std::string("the list of lost leases is wrong");
     }
   }
   return std::nullopt;
@@ -80,10 +95,12 @@ finding check_workers(const core& c) {
 finding check_sessions(const core& c) {
   for (const auto& [id, s] : c.sessions) {
     if (s.dead && s.worker != nullptr) return std::string("a dead connection still has a worker");
-    if (s.worker != nullptr && s.worker->session != &s) return std::string("a connection and its worker disagree");
+    if (s.worker != nullptr && s.worker->session != &s)
+      return std::string("a connection and its worker disagree");
     const bool must_wait = s.blocked() || s.challenges.has_value();
     if (!s.parked.empty() && !must_wait) return std::string("parked messages wait for nothing");
-    if (s.waits_output != 0 && !c.output_waits.contains({s.waits_output, id})) return std::string("a wait for output is not filed");
+    if (s.waits_output != 0 && !c.output_waits.contains({s.waits_output, id}))
+      return std::string("a wait for output is not filed");
   }
   return std::nullopt;
 }
@@ -106,7 +123,8 @@ std::optional<std::string> engine_invariants(const core& c) {
   });
   if (first) return first;
   if (attempts != c.attempts.size()) return std::string("the lease table holds attempts of no run");
-  if (ready != c.places.queued()) return std::string("the dispatcher holds other runs than those that are ready");
+  if (ready != c.places.queued())
+    return std::string("the dispatcher holds other runs than those that are ready");
   const bool counted = seen.queued == c.counts.queued && seen.active == c.counts.active &&
                        seen.retry_wait == c.counts.retry_wait && seen.unknown == c.counts.unknown;
   if (!counted) return std::string("the counts of runs by state are wrong");

@@ -1,5 +1,6 @@
-// The hashes of all idempotency keys on disk, so that a submission with a new key needs no look-up. May say yes
-// for a key that retention has removed; never says no for one that is stored. Used by on_submit and restore.
+// The hashes of all idempotency keys on disk, so that a submission with a new key needs no look-up. May say
+// yes for a key that retention has removed; never says no for one that is stored. Used by on_submit and
+// restore.
 #pragma once
 
 #include <cstdint>

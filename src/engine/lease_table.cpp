@@ -14,8 +14,8 @@ namespace {
 
 std::int64_t ms(nanoseconds d) { return std::chrono::duration_cast<milliseconds>(d).count(); }
 
-// The moment at which silence alone ends it. A legacy worker may read and send nothing while its job runs, so its
-// silence says nothing.
+// The moment at which silence alone ends it. A legacy worker may read and send nothing while its job runs, so
+// its silence says nothing.
 std::optional<mono_time> silence_deadline(const core& c, const attempt_entry& a) {
   const worker_entry& w = *a.holder;
   if (w.row.legacy) return std::nullopt;
@@ -69,14 +69,15 @@ void put_lost_fact(core& c, const attempt_entry& a, std::string_view reason) {
                .take());
 }
 
-// Gives an attempt that waited behind others its own time anew, when those ahead of it took it. Bounded by how many
-// were ahead, so that every attempt has an end.
+// Gives an attempt that waited behind others its own time anew, when those ahead of it took it. Bounded by
+// how many were ahead, so that every attempt has an end.
 bool renew_waiting(core& c, attempt_entry& a) {
   if (waits_behind_others(a)) {
     a.deadline_base = c.clock;
     return true;
   }
-  if (a.row.state != attempt_state::accepted || a.line_moves == 0 || a.holder->last_end <= *a.deadline_base) return false;
+  if (a.row.state != attempt_state::accepted || a.line_moves == 0 || a.holder->last_end <= *a.deadline_base)
+    return false;
   --a.line_moves;
   a.deadline_base = a.holder->last_end;
   return true;
@@ -142,10 +143,8 @@ void start_attempt(core& c, attempt_entry& a) {
   a.row.started_at = c.now.wall;
   if (!a.holder->row.legacy) a.deadline_base = c.clock;
   touch(c, a);
-  if (!details(*a.run).started_at) {
-    details(*a.run).started_at = c.now.wall;
-    touch(c, *a.run);
-  }
+  if (!details(*a.run).started_at) details(*a.run).started_at = c.now.wall;
+  announce(c, *a.run);
   put_fact(c, "attempt.running", subject_of(*a.run),
            fact_data().add("lease", a.row.lease).add("worker", a.row.worker_id).take());
   if (const auto own = deadline_of(c, a)) arm_worker(c, *a.holder, own->at);
@@ -234,7 +233,8 @@ void check_worker(core& c, worker_entry& w) {
   if (next) arm_worker(c, w, *next);
   if (due.empty()) return;
   // The connection ends first, so that nothing more can come from it about a lease that is lost.
-  if (w.session != nullptr) end_session(c, *w.session, close_code::lease_lost, "lease_lost", close_kind::gated);
+  if (w.session != nullptr)
+    end_session(c, *w.session, close_code::lease_lost, "lease_lost", close_kind::gated);
   for (const due_lease& d : due) {
     attempt_entry* a = find_attempt(c, d.lease);
     if (a != nullptr && is_live(a->row.state)) lose_attempt(c, *a, d.reason);
@@ -244,7 +244,8 @@ void check_worker(core& c, worker_entry& w) {
 void refresh_capacity(core& c, worker_entry& w) {
   const session_entry* s = w.session;
   worker_capacity& cap = w.capacity;
-  cap.accepting = s != nullptr && s->registered && !s->dead && !s->drains_itself && !w.leases_only && !w.row.draining;
+  cap.accepting =
+      s != nullptr && s->registered && !s->dead && !s->drains_itself && !w.leases_only && !w.row.draining;
   cap.slots = w.row.slots;
   cap.credit = w.row.credit;
   cap.used = static_cast<int>(w.live.size());
@@ -268,7 +269,8 @@ void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id) {
   c.lease_counter = lease_id{seen.value + jump};
   c.step.first.emplace_back(put_lease_counter{c.lease_counter});
   log(c, note_level::warning,
-      fmt::format("Worker {} has seen lease {}, beyond our counter {}: the database seems to be older than the worker. "
+      fmt::format("Worker {} has seen lease {}, beyond our counter {}: the database seems to be older than "
+                  "the worker. "
                   "Leases go on at {}.",
                   worker_id, seen.value, before, c.lease_counter.value));
 }

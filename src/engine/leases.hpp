@@ -1,5 +1,5 @@
-// Attempts and their leases: offered, accepted, started, ended, lost, heard of again; and every deadline that can
-// end one. Used by on_worker, on_output, on_result and on_tick.
+// Attempts and their leases: offered, accepted, started, ended, lost, heard of again; and every deadline that
+// can end one. Used by on_worker, on_output, on_result and on_tick.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,5 @@
-// Offers: a placed run becomes an attempt with a lease of its own, and the message that carries it to the worker.
+// Offers: a placed run becomes an attempt with a lease of its own, and the message that carries it to the
+// worker.
 #include <algorithm>
 
 #include "leases.hpp"

@@ -12,9 +12,7 @@ void request_cancel(core& c, run_entry& r, std::string_view reason) {
   if (a == nullptr) return finish_run(c, r, run_state::cancelled, reason);
   // Rule 5: slot and overlap stay taken until the attempt ends; its end will be `cancelled`, whatever it was.
   r.cancel_requested = true;
-  touch(c, r);
-  if (!r.changed_state) c.step.changed.push_back(r.id);
-  r.changed_state = true;
+  announce(c, r);
   put_fact(c, "run.cancel_requested", subject_of(r), fact_data().add("lease", a->row.lease).take());
   send_cancel(c, *a);
 }

@@ -1,9 +1,9 @@
-// Jobs: applying definitions all or nothing, pausing and deleting them; and the zones that schedules need. See
-// requests.hpp.
+// Jobs: applying definitions all or nothing, pausing and deleting them; and the zones that schedules need.
+// See requests.hpp.
 #include <algorithm>
 
-#include <boost/json/serialize.hpp>
 #include <fmt/format.h>
+#include <boost/json/serialize.hpp>
 
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
@@ -19,6 +19,8 @@
 namespace orchestrator::engine {
 namespace {
 
+constexpr std::size_t cancels_a_step = 10'000;  // one step is one transaction
+
 std::string text_of(const job_definition& d) { return boost::json::serialize(protocol::encode_job(d)); }
 
 refusal no_such_job(const std::string& name) {
@@ -29,7 +31,8 @@ bool has_times(const std::optional<schedule>& s) { return s && s->kind != schedu
 
 std::optional<refusal> check_one(const job_definition& d, const std::string& pointer) {
   if (!is_valid_name(d.name)) {
-    return refuse(errc::bad_field, "A job's name must match [A-Za-z0-9][A-Za-z0-9_.-]{0,127}.", pointer + "/name");
+    return refuse(errc::bad_field, "A job's name must match [A-Za-z0-9][A-Za-z0-9_.-]{0,127}.",
+                  pointer + "/name");
   }
   if (!d.schedule) return std::nullopt;
   if (auto wrong = check_schedule(*d.schedule)) {
@@ -54,7 +57,8 @@ std::optional<refusal> check_limits(const core& c, const std::vector<job_definit
     return refuse(errc::limit, fmt::format("There would be more than {} jobs.", c.settings.max_jobs));
   }
   if (schedules > c.settings.max_schedules) {
-    return refuse(errc::limit, fmt::format("There would be more than {} schedules.", c.settings.max_schedules));
+    return refuse(errc::limit,
+                  fmt::format("There would be more than {} schedules.", c.settings.max_schedules));
   }
   return std::nullopt;
 }
@@ -72,16 +76,14 @@ std::optional<refusal> check_version(const core& c, const apply_jobs& in) {
 
 std::optional<refusal> check_all(const core& c, const apply_jobs& in) {
   if (c.stopping) return refuse(errc::unavailable, "The server is stopping.", "", "Try again when it is up.");
-  if (c.disk_full) {
-    return refuse(errc::no_space, "The disk is full, so no change is taken; what runs goes on.", "",
-                  "Free some space; the server goes on by itself.");
-  }
+  if (auto full = refuse_change(c)) return full;
   std::set<std::string> seen;
   for (std::size_t i = 0; i < in.jobs.size(); ++i) {
     const std::string pointer = in.jobs.size() == 1 ? "" : fmt::format("/{}", i);
     if (auto wrong = check_one(in.jobs[i], pointer)) return wrong;
     if (!seen.insert(in.jobs[i].name).second) {
-      return refuse(errc::bad_field, fmt::format("Job {} is in the list twice.", in.jobs[i].name), pointer + "/name");
+      return refuse(errc::bad_field, fmt::format("Job {} is in the list twice.", in.jobs[i].name),
+                    pointer + "/name");
     }
   }
   if (auto wrong = check_limits(c, in.jobs)) return wrong;
@@ -197,6 +199,12 @@ void on(core& c, const zone_loaded& in) {
   z.loading = false;
   if (!in.table) {
     refuse_zone(c, in.name);
+    for (const auto& [name, j] : c.jobs) {
+      const auto& s = j.job.definition.schedule;
+      if (!s || s->time_zone != in.name || j.times) continue;
+      log(c, note_level::warning,
+          fmt::format("The time zone {} of job {} is not known here any more; its schedule waits.", in.name, name));
+    }
     c.zones.erase(in.name);  // the next list that names it asks again
     return;
   }
@@ -215,13 +223,21 @@ void on(core& c, const zone_loaded& in) {
 }
 
 void on(core& c, const delete_job& in) {
+  if (auto full = refuse_change(c)) return respond(c, in.request, std::move(*full));
   const auto found = c.jobs.find(in.name);
   if (found == c.jobs.end()) return respond(c, in.request, no_such_job(in.name));
   job_entry& j = found->second;
   if (!j.name->live.empty() && !in.cancel_runs) {
-    return respond(c, in.request,
-                   refuse(errc::conflict, fmt::format("{} runs of the job have not ended.", j.name->live.size()), "",
-                          "Wait for them, or delete with --cancel."));
+    return respond(
+        c, in.request,
+        refuse(errc::conflict, fmt::format("{} runs of the job have not ended.", j.name->live.size()), "",
+               "Wait for them, or delete with --cancel."));
+  }
+  if (j.name->live.size() > cancels_a_step) {
+    return respond(
+        c, in.request,
+        refuse(errc::limit, fmt::format("More than {} runs of the job have not ended.", cancels_a_step), "",
+               "Pause the job and cancel its runs first."));
   }
   const std::vector<run_entry*> live(j.name->live.begin(), j.name->live.end());
   for (run_entry* r : live) request_cancel(c, *r, "job_deleted");
@@ -230,6 +246,7 @@ void on(core& c, const delete_job& in) {
 }
 
 void on(core& c, const pause_job& in) {
+  if (auto full = refuse_change(c)) return respond(c, in.request, std::move(*full));
   const auto found = c.jobs.find(in.name);
   if (found == c.jobs.end()) return respond(c, in.request, no_such_job(in.name));
   job_entry& j = found->second;
@@ -246,10 +263,12 @@ void on(core& c, const pause_job& in) {
 }
 
 void on(core& c, const drain_worker& in) {
+  if (auto full = refuse_change(c)) return respond(c, in.request, std::move(*full));
   const auto found = c.worker_names.find(in.worker_id);
   if (found == c.worker_names.end()) {
-    return respond(c, in.request,
-                   refuse(errc::not_found, fmt::format("There is no worker \"{}\".", printable(in.worker_id))));
+    return respond(
+        c, in.request,
+        refuse(errc::not_found, fmt::format("There is no worker \"{}\".", printable(in.worker_id))));
   }
   worker_entry& w = *found->second;
   if (w.row.draining != in.on) {
@@ -266,10 +285,12 @@ void on(core& c, const drain_worker& in) {
 }
 
 void on(core& c, const remove_worker& in) {
+  if (auto full = refuse_change(c)) return respond(c, in.request, std::move(*full));
   const auto found = c.worker_names.find(in.worker_id);
   if (found == c.worker_names.end()) {
-    return respond(c, in.request,
-                   refuse(errc::not_found, fmt::format("There is no worker \"{}\".", printable(in.worker_id))));
+    return respond(
+        c, in.request,
+        refuse(errc::not_found, fmt::format("There is no worker \"{}\".", printable(in.worker_id))));
   }
   worker_entry& w = *found->second;
   if (w.session != nullptr || w.attempts != 0) {

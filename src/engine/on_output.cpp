@@ -1,5 +1,5 @@
-// Events and output of attempts: numbered events are stored once, output is handed to the output database once, by
-// its position in the stream. See on_worker.hpp.
+// Events and output of attempts: numbered events are stored once, output is handed to the output database
+// once, by its position in the stream. See on_worker.hpp.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -76,7 +76,8 @@ bool on_event(core& c, session_entry& s, const protocol::worker_message& m, cons
   return true;
 }
 
-void store_output(core& c, attempt_entry& a, const std::string& stream, std::uint64_t offset, std::string_view data) {
+void store_output(core& c, attempt_entry& a, const std::string& stream, std::uint64_t offset,
+                  std::string_view data) {
   std::uint64_t& end = a.ends[stream];
   if (offset + data.size() <= end) return;
   // Rule 13: bytes below the stored end are ignored. A jump marks what lies between as dropped by the worker.
@@ -85,7 +86,8 @@ void store_output(core& c, attempt_entry& a, const std::string& stream, std::uin
   std::uint64_t gap_from = end;
   for (std::string_view rest = data.substr(skip); !rest.empty();) {
     const std::string_view piece = rest.substr(0, limits::output_chunk);
-    c.step.chunks.push_back({a.row.lease, stream, from, gap_from, std::string(piece), a.run->spec->spec.output_limit});
+    c.step.chunks.push_back(
+        {a.row.lease, stream, from, gap_from, std::string(piece), a.run->spec->spec.output_limit});
     from += piece.size();
     gap_from = from;
     rest.remove_prefix(piece.size());
@@ -108,8 +110,8 @@ bool on_job_output(core& c, session_entry& s, const protocol::worker_message& m,
     // Its run ended without it. Output is delivered all the same; the store knows where its stream ended.
     if (rows == nullptr) return wait_for_rows(c, s, o.lease), false;
     if (owned_row(s, *rows, o.lease) != nullptr && !o.data.empty()) {
-      c.step.chunks.push_back({o.lease, o.stream, o.offset, o.gap_from.value_or(o.offset), o.data,
-                               limits::output_default});
+      c.step.chunks.push_back(
+          {o.lease, o.stream, o.offset, o.gap_from.value_or(o.offset), o.data, limits::output_default});
       c.step.output_of.push_back(o.lease);
     }
   }

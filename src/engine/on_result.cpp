@@ -23,39 +23,26 @@ constexpr double average_weight = 0.2;  ///< of the newest duration in the runni
 
 attempt_state state_for(result_status status) {
   switch (status) {
-    case result_status::success:
-      return attempt_state::succeeded;
+    case result_status::success: return attempt_state::succeeded;
     case result_status::failure:
-    case result_status::error:
-      return attempt_state::failed;
-    case result_status::timeout:
-      return attempt_state::timed_out;
-    case result_status::cancelled:
-      return attempt_state::cancelled;
-    case result_status::rejected:
-      return attempt_state::rejected;
-    case result_status::lost:
-      return attempt_state::lost;
+    case result_status::error: return attempt_state::failed;
+    case result_status::timeout: return attempt_state::timed_out;
+    case result_status::cancelled: return attempt_state::cancelled;
+    case result_status::rejected: return attempt_state::rejected;
+    case result_status::lost: return attempt_state::lost;
   }
   return attempt_state::failed;
 }
 
 const char* reason_for(const protocol::job_result& r) {
   switch (r.status) {
-    case result_status::success:
-      return "";
-    case result_status::failure:
-      return r.signal ? "signal" : "exit_code";
-    case result_status::error:
-      return "error";
-    case result_status::timeout:
-      return "timeout";
-    case result_status::cancelled:
-      return "cancelled";
-    case result_status::rejected:
-      return "rejected";
-    case result_status::lost:
-      return "worker_reported";
+    case result_status::success: return "";
+    case result_status::failure: return r.signal ? "signal" : "exit_code";
+    case result_status::error: return "error";
+    case result_status::timeout: return "timeout";
+    case result_status::cancelled: return "cancelled";
+    case result_status::rejected: return "rejected";
+    case result_status::lost: return "worker_reported";
   }
   return "";
 }
@@ -75,7 +62,8 @@ void fill_row(attempt& row, const protocol::job_result& r, std::uint32_t crc, wa
   }
   const bool ran = r.status != result_status::rejected && r.status != result_status::error;
   if (ran && !row.started_at) {
-    row.started_at = now - milliseconds{static_cast<std::int64_t>(std::clamp(r.duration_seconds, 0.0, 1e9) * 1000)};
+    row.started_at =
+        now - milliseconds{static_cast<std::int64_t>(std::clamp(r.duration_seconds, 0.0, 1e9) * 1000)};
   }
 }
 
@@ -106,7 +94,8 @@ void note_superseded(core& c, const attempt& row, const char* status) {
 
 // What a result leads to whose attempt has ended without one, or with one.
 disposition judge_again(const attempt& row, std::uint32_t crc) {
-  if (row.result_crc == crc) return row.superseded_status.empty() ? disposition::duplicate : disposition::superseded;
+  if (row.result_crc == crc)
+    return row.superseded_status.empty() ? disposition::duplicate : disposition::superseded;
   return disposition::duplicate_conflict;
 }
 
@@ -183,7 +172,8 @@ bool on_job_result(core& c, session_entry& s, const protocol::worker_message& m,
   }
   if (!lease || c.lease_counter < lease) {
     log(c, note_level::warning,
-        fmt::format("Worker {} sent a result for lease {}, which was never issued here.", s.worker_name, lease.value));
+        fmt::format("Worker {} sent a result for lease {}, which was never issued here.", s.worker_name,
+                    lease.value));
     acknowledge(c, s, m, disposition::unknown_lease);
     return true;
   }

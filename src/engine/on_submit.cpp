@@ -1,5 +1,5 @@
-// New runs by hand: submissions with their idempotency keys, and retries of ended runs. Also holding and settling
-// a run. See requests.hpp.
+// New runs by hand: submissions with their idempotency keys, and retries of ended runs. Also holding and
+// settling a run. See requests.hpp.
 #include <fmt/format.h>
 
 #include <orchestrator/base/text.hpp>
@@ -19,12 +19,15 @@ run_answer answer_for(const run_entry& r) {
   return a;
 }
 
-refusal no_such_run(const run_id& id) { return refuse(errc::not_found, "There is no run " + to_string(id) + "."); }
+refusal no_such_run(const run_id& id) {
+  return refuse(errc::not_found, "There is no run " + to_string(id) + ".");
+}
 
 // The display name of an ad hoc run that was given none: the last part of what it starts.
 std::string name_from(const run_spec& s) {
   std::string_view text = !s.script.empty() ? s.script : !s.command.empty() ? s.command.front() : s.builtin;
-  if (const auto slash = text.find_last_of('/'); slash != std::string_view::npos) text.remove_prefix(slash + 1);
+  if (const auto slash = text.find_last_of('/'); slash != std::string_view::npos)
+    text.remove_prefix(slash + 1);
   return is_valid_name(text) ? std::string(text) : "run";
 }
 
@@ -117,10 +120,11 @@ void answer_from_rows(core& c, const submit_run& in, const fetched_rows& rows) {
 
 void retry_of(core& c, const retry_run& in, const orchestrator::run& old, const run_spec& spec) {
   if (!is_final(old.state)) {
-    return respond(c, in.request,
-                   refuse(errc::conflict, fmt::format("The run is {}; only a run that ended can be retried.",
-                                                      to_string(old.state)),
-                          "", "Wait for its end, or cancel it first."));
+    return respond(
+        c, in.request,
+        refuse(errc::conflict,
+               fmt::format("The run is {}; only a run that ended can be retried.", to_string(old.state)), "",
+               "Wait for its end, or cancel it first."));
   }
   if (auto full = refuse_new_work(c, 1)) return respond(c, in.request, std::move(*full));
   run_origin from;
@@ -140,12 +144,15 @@ void refuse_ended(core& c, request_id request, run_state state) {
 
 }  // namespace
 
+std::optional<refusal> refuse_change(const core& c) {
+  if (!c.disk_full) return std::nullopt;
+  return refuse(errc::no_space, "The disk is full, so no change is taken; what runs goes on.", "",
+                "Free some space; the server goes on by itself.");
+}
+
 std::optional<refusal> refuse_new_work(const core& c, std::size_t runs) {
   if (c.stopping) return refuse(errc::unavailable, "The server is stopping.", "", "Try again when it is up.");
-  if (c.disk_full) {
-    return refuse(errc::no_space, "The disk is full, so no new work is taken; what runs goes on.", "",
-                  "Free some space; the server goes on by itself.");
-  }
+  if (auto full = refuse_change(c)) return full;
   if (c.counts.queued + c.counts.retry_wait + runs > c.settings.max_queued_runs) {
     return refuse(errc::limit, fmt::format("{} runs are waiting already.", c.settings.max_queued_runs), "",
                   "Wait until some have run, or cancel some.");
@@ -195,6 +202,7 @@ void on(core& c, const retry_run& in) {
 }
 
 void on(core& c, const hold_run& in) {
+  if (auto full = refuse_change(c)) return respond(c, in.request, std::move(*full));
   run_entry* r = c.runs.find(in.run);
   if (r == nullptr) return fetch_run(c, in.run, in);
   if (is_final(r->state)) return refuse_ended(c, in.request, r->state);
@@ -205,9 +213,7 @@ void on(core& c, const hold_run& in) {
   }
   if (r->held != in.held) {
     r->held = in.held;
-    touch(c, *r);
-    if (!r->changed_state) c.step.changed.push_back(r->id);
-    r->changed_state = true;
+    announce(c, *r);
     put_fact(c, in.held ? "run.held" : "run.released", subject_of(*r), "{}");
     place_run(c, *r);
   }
@@ -217,18 +223,21 @@ void on(core& c, const hold_run& in) {
 void on(core& c, const resolve_run& in) {
   run_entry* r = c.runs.find(in.run);
   if (r == nullptr) return fetch_run(c, in.run, in);
-  const bool allowed = in.as == run_state::succeeded || in.as == run_state::failed || in.as == run_state::cancelled;
+  const bool allowed =
+      in.as == run_state::succeeded || in.as == run_state::failed || in.as == run_state::cancelled;
   if (!allowed) {
-    return respond(c, in.request, refuse(errc::bad_field, "A run can be resolved as succeeded, failed or cancelled."));
+    return respond(c, in.request,
+                   refuse(errc::bad_field, "A run can be resolved as succeeded, failed or cancelled."));
   }
   if (r->state != run_state::unknown) {
-    return respond(c, in.request, refuse(errc::conflict, fmt::format("The run is {}, not unknown.",
-                                                                     to_string(r->state))));
+    return respond(c, in.request,
+                   refuse(errc::conflict, fmt::format("The run is {}, not unknown.", to_string(r->state))));
   }
   if (const attempt_entry* a = live_attempt(*r)) {
-    return respond(c, in.request,
-                   refuse(errc::conflict, fmt::format("Worker {} came back and still runs it.", a->row.worker_id), "",
-                          "Wait for its result, or cancel the run."));
+    return respond(
+        c, in.request,
+        refuse(errc::conflict, fmt::format("Worker {} came back and still runs it.", a->row.worker_id), "",
+               "Wait for its result, or cancel the run."));
   }
   finish_run(c, *r, in.as, "resolved");
   respond(c, in.request, answer_for(*r));
@@ -249,7 +258,8 @@ void on_run_fetched(core& c, const parked_request& request, const fetched_rows& 
     void operator()(const retry_run& in) {
       if (!rows.run) return respond(c, in.request, no_such_run(in.run));
       const auto spec = protocol::decode_spec(rows.spec_text);
-      if (!spec) return respond(c, in.request, refuse(errc::conflict, "The run's specification cannot be read."));
+      if (!spec)
+        return respond(c, in.request, refuse(errc::conflict, "The run's specification cannot be read."));
       retry_of(c, in, *rows.run, *spec);
     }
     void operator()(const hold_run& in) {

@@ -14,7 +14,8 @@
 namespace orchestrator::engine {
 namespace {
 
-constexpr std::size_t offers_a_turn = 1'000;  // each is a few mutations; a batch stays within limits::commit_mutations
+constexpr std::size_t offers_a_turn =
+    1'000;  // each is a few mutations; a batch stays within limits::commit_mutations
 constexpr std::size_t timers_a_tick = 10'000;
 // A wall clock may jump forward, which no monotonic timer notices: waits for it are cut into pieces.
 constexpr std::chrono::seconds wall_patience{10};
@@ -26,15 +27,15 @@ void fire_timer(core& c, const timer& t) {
       session_entry& s = *find_session(c, session_id{t.number});
       s.timer.reset();
       if (s.challenges) return end_challenge(c, s);
-      return end_session(c, s, close_code::bad_registration, "no registration within 10 s", close_kind::direct);
+      return end_session(c, s, close_code::bad_registration, "no registration within 10 s",
+                         close_kind::direct);
     }
     case timer_kind::worker: {
       worker_entry& w = *c.workers_by_order.at(t.number);
       w.check_at.reset();
       return check_worker(c, w);
     }
-    case timer_kind::backoff:
-      return requeue(c, *c.runs.find(t.run));
+    case timer_kind::backoff: return requeue(c, *c.runs.find(t.run));
   }
 }
 
@@ -125,7 +126,8 @@ void on(core& c, const space_changed& in) {
   if (c.disk_full == in.full) return;
   c.disk_full = in.full;
   log(c, note_level::warning,
-      in.full ? "The disk is full: new work is refused until there is room again." : "The disk has room again.");
+      in.full ? "The disk is full: new work is refused until there is room again."
+              : "The disk has room again.");
 }
 
 void on(core& c, const fetched& in) {

@@ -17,6 +17,7 @@ namespace orchestrator::engine {
 namespace {
 
 constexpr std::size_t parked_messages = 16 * limits::batch_messages;
+constexpr std::size_t parked_bytes = 2 * limits::legacy_result_frame;
 
 void on_heartbeat(core& c, session_entry& s, const protocol::worker_message& m) {
   const auto& h = std::get<protocol::heartbeat>(m.body);
@@ -120,7 +121,8 @@ std::string worker_id_of(const protocol::worker_message& m) {
 // The first message of a connection decides what it is.
 void handle_first(core& c, session_entry& s, const protocol::worker_message& m) {
   if (std::holds_alternative<protocol::worker_register>(m.body)) return on_register(c, s, m);
-  if (const auto* bad = std::get_if<protocol::invalid_message>(&m.body); bad && bad->type == "worker_register") {
+  if (const auto* bad = std::get_if<protocol::invalid_message>(&m.body);
+      bad && bad->type == "worker_register") {
     on_invalid(c, s, m);
     return;
   }
@@ -142,9 +144,19 @@ void handle_first(core& c, session_entry& s, const protocol::worker_message& m) 
   }
 }
 
+std::size_t bytes_of(const protocol::worker_message& m) {
+  if (const auto* o = std::get_if<protocol::job_output>(&m.body)) return o->data.size();
+  if (const auto* e = std::get_if<protocol::event>(&m.body)) return e->text.size();
+  if (const auto* r = std::get_if<protocol::job_result>(&m.body)) return r->log_output.size();
+  return 0;
+}
+
+// The shell stops reading sockets when the disk falls behind, so the bound is only for a peer that gets around that.
 void park(core& c, session_entry& s, const protocol::worker_message& m) {
+  s.parked_bytes = s.parked.empty() ? 0 : s.parked_bytes;
+  s.parked_bytes += bytes_of(m);
   s.parked.push_back(m);
-  if (s.parked.size() > parked_messages) {
+  if (s.parked.size() > parked_messages || s.parked_bytes > parked_bytes) {
     end_session(c, s, close_code::try_again, "too many messages are waiting", close_kind::direct);
   }
 }
@@ -173,7 +185,8 @@ void receive(core& c, session_entry& s, const protocol::worker_message& m) {
 
 }  // namespace
 
-lease_id lease_of(const std::optional<lease_id>& lease, const std::optional<protocol::job_ref>& job, bool legacy) {
+lease_id lease_of(const std::optional<lease_id>& lease, const std::optional<protocol::job_ref>& job,
+                  bool legacy) {
   if (lease) return *lease;
   if (!legacy || !job) return {};
   if (const auto* number = std::get_if<std::int64_t>(&job->id)) {

@@ -1,5 +1,5 @@
-// Messages of workers, each handled by one function. A handler says whether the message is done with; if not, it has
-// said what it waits for, and later messages of that session wait behind it.
+// Messages of workers, each handled by one function. A handler says whether the message is done with; if not,
+// it has said what it waits for, and later messages of that session wait behind it.
 #pragma once
 
 #include "state.hpp"
@@ -29,10 +29,13 @@ bool on_job_result(core& c, session_entry& s, const protocol::worker_message& m,
 
 /// Handles the parked messages until one waits again.
 void resume(core& c, session_entry& s, const fetched_rows* rows);
+/// Lists an instance under its name; `before` is the name it had, or empty.
+void list_under_name(core& c, worker_entry& w, const std::string& before);
 /// Forgets a worker's entry and row.
 void forget(core& c, worker_entry& w);
 
 /// The lease a message speaks of: ours carry it, a legacy worker's job id is it.
-lease_id lease_of(const std::optional<lease_id>& lease, const std::optional<protocol::job_ref>& job, bool legacy);
+lease_id lease_of(const std::optional<lease_id>& lease, const std::optional<protocol::job_ref>& job,
+                  bool legacy);
 
 }  // namespace orchestrator::engine

@@ -1,5 +1,6 @@
-// Reconciliation: at each registration, what the worker's outbox holds is set against what we believe it holds.
-// This is the table of guarantees.md, "Lease and time"; every lease ends up kept, abandoned, lost or not started.
+// Reconciliation: at each registration, what the worker's outbox holds is set against what we believe it
+// holds. This is the table of guarantees.md, "Lease and time"; every lease ends up kept, abandoned, lost or
+// not started.
 #include <fmt/format.h>
 
 #include <set>
@@ -29,7 +30,8 @@ attempt_entry* own_attempt(core& c, const worker_entry& w, const protocol::lease
 
 // Nothing newer was offered, and nobody decided the run: what this attempt still does counts.
 bool still_counts(const attempt_entry& a) {
-  return !is_final(a.run->state) && is_newest(a) && (is_live(a.row.state) || a.row.state == attempt_state::lost);
+  return !is_final(a.run->state) && is_newest(a) &&
+         (is_live(a.row.state) || a.row.state == attempt_state::lost);
 }
 
 void keep(core& c, attempt_entry& a) {
@@ -76,7 +78,8 @@ void sort_unacked(core& c, worker_entry& w, const evidence& e, protocol::registr
 void sort_lost(core& c, worker_entry& w, const evidence& e, protocol::registration& answer) {
   for (const protocol::lease_ref& ref : e.r.lost) {
     attempt_entry* a = own_attempt(c, w, ref);
-    if (a != nullptr && is_live(a->row.state)) lose_attempt(c, *a, e.same_boot ? "process_gone" : "boot_changed");
+    if (a != nullptr && is_live(a->row.state))
+      lose_attempt(c, *a, e.same_boot ? "process_gone" : "boot_changed");
     answer.abandon.push_back(ref);
   }
 }

@@ -80,14 +80,12 @@ worker_entry& open_entry(core& c, const worker_key& key) {
   return at->second;
 }
 
-// Rows of instances that had this name, are gone and hold nothing: a container that starts afresh each day would leave
-// one a day.
+// Rows of instances that had this name, are gone and hold nothing: a container that starts afresh each day
+// would leave one a day.
 void forget_predecessors(core& c, const worker_entry& now) {
   std::vector<worker_entry*> idle;
-  for (auto& [key, w] : c.workers) {
-    if (&w != &now && w.row.worker_id == now.row.worker_id && w.session == nullptr && w.attempts == 0) {
-      idle.push_back(&w);
-    }
+  for (const auto& [order, w] : c.instances.at(now.row.worker_id)) {
+    if (w != &now && w->session == nullptr && w->attempts == 0) idle.push_back(w);
   }
   for (worker_entry* w : idle) forget(c, *w);
 }
@@ -119,7 +117,8 @@ void admit(core& c, session_entry& s, const protocol::worker_register& r, std::o
   s.registered = true;
   s.legacy = !r.protocol;
   s.protocol = !s.legacy;
-  s.batch = s.protocol && s.uses_seq && std::find(r.features.begin(), r.features.end(), "batch") != r.features.end();
+  s.batch = s.protocol && s.uses_seq &&
+            std::find(r.features.begin(), r.features.end(), "batch") != r.features.end();
   s.worker_name = r.worker_id;
   s.worker = &w;
   w.session = &s;
@@ -140,16 +139,19 @@ void admit(core& c, session_entry& s, const protocol::worker_register& r, std::o
   const auto old_name = c.worker_names.find(w.row.worker_id);
   if (old_name != c.worker_names.end() && old_name->second == &w) c.worker_names.erase(old_name);
   // Rows are kept by name and instance: under a new name the old one would stay behind.
-  const bool renamed = !w.row.worker_id.empty() && w.row.worker_id != r.worker_id;
-  if (renamed) c.step.rest.emplace_back(forget_worker{w.row.worker_id, w.row.instance});
+  const std::string before = w.row.worker_id;
+  if (!before.empty() && before != r.worker_id)
+    c.step.rest.emplace_back(forget_worker{before, w.row.instance});
   fill_row(w.row, r, c.now.wall);
+  list_under_name(c, w, before);
   touch(c, w);
   if (!leases_only) {
     c.worker_names[w.row.worker_id] = &w;
     forget_predecessors(c, w);
   }
-  put_fact(c, "worker.registered", "worker/" + w.row.worker_id,
-           fact_data().add("legacy", s.legacy).add("slots", w.row.slots).add_if("version", w.row.version).take());
+  put_fact(
+      c, "worker.registered", "worker/" + w.row.worker_id,
+      fact_data().add("legacy", s.legacy).add("slots", w.row.slots).add_if("version", w.row.version).take());
   log(c, note_level::info, "Worker registered: " + w.row.worker_id);
   c.places.describe(w, {w.row.labels, w.row.legacy, !w.row.python_version.empty()});
   refresh_capacity(c, w);
@@ -202,8 +204,8 @@ void on_register(core& c, session_entry& s, const protocol::worker_message& m) {
   const auto& r = std::get<protocol::worker_register>(m.body);
   if (r.protocol && *r.protocol < our_protocol) {
     return end_session(c, s, close_code::no_common_protocol,
-                       fmt::format("no common protocol: the worker speaks up to {}, this server {}", *r.protocol,
-                                   our_protocol),
+                       fmt::format("no common protocol: the worker speaks up to {}, this server {}",
+                                   *r.protocol, our_protocol),
                        close_kind::direct);
   }
   if (const auto wrong = check(r)) {
@@ -240,18 +242,21 @@ void refuse_challengers(core& c, session_entry& rival) {
     ORC_CHECK(r != nullptr, "a newcomer waits without a registration");
     worker_entry* own = find_worker(c, key_of(*r));
     // Another instance under a taken name: let in only to bring home what it still holds.
-    if (own != nullptr && own != rival.worker && own->session == nullptr && (!own->live.empty() || !own->lost.empty())) {
+    if (own != nullptr && own != rival.worker && own->session == nullptr &&
+        (!own->live.empty() || !own->lost.empty())) {
       s.challenges.reset();
       const protocol::worker_message first = std::move(s.parked.front());
       s.parked.pop_front();
       log(c, note_level::warning,
-          fmt::format("Worker id {} is used twice; its other instance is let in for its leases only.", r->worker_id));
+          fmt::format("Worker id {} is used twice; its other instance is let in for its leases only.",
+                      r->worker_id));
       admit(c, s, std::get<protocol::worker_register>(first.body), first.seq, true);
       resume(c, s, nullptr);
       continue;
     }
     log(c, note_level::warning,
-        fmt::format("Worker id {} is used twice; the newcomer from {} is refused.", printable(r->worker_id), s.peer));
+        fmt::format("Worker id {} is used twice; the newcomer from {} is refused.", printable(r->worker_id),
+                    s.peer));
     s.challenges.reset();
     end_session(c, s, close_code::id_in_use, "worker_id_in_use", close_kind::gated);
   }
@@ -273,16 +278,29 @@ void end_challenge(core& c, session_entry& s) {
   end_session(c, *rival, close_code::replaced, "replaced", close_kind::gated);
 }
 
+void list_under_name(core& c, worker_entry& w, const std::string& before) {
+  if (const auto old = c.instances.find(before); old != c.instances.end() && before != w.row.worker_id) {
+    old->second.erase(w.order);
+    if (old->second.empty()) c.instances.erase(old);
+  }
+  c.instances[w.row.worker_id].emplace(w.order, &w);
+}
+
 void forget(core& c, worker_entry& w) {
-  ORC_CHECK(w.session == nullptr && w.attempts == 0, "a worker that still holds something was to be forgotten");
+  ORC_CHECK(w.session == nullptr && w.attempts == 0,
+            "a worker that still holds something was to be forgotten");
   c.step.rest.emplace_back(forget_worker{w.row.worker_id, w.row.instance});
   c.places.drop(w);
   if (w.check_at) c.timers.erase({*w.check_at, timer_kind::worker, w.order, {}});
   const auto named = c.worker_names.find(w.row.worker_id);
   if (named != c.worker_names.end() && named->second == &w) c.worker_names.erase(named);
   c.workers_by_order.erase(w.order);
+  const auto same_name = c.instances.find(w.row.worker_id);
+  same_name->second.erase(w.order);
+  if (same_name->second.empty()) c.instances.erase(same_name);
   std::erase(c.step.workers, &w);
-  const worker_key key = w.row.instance.is_nil() ? worker_key{uuid{}, w.row.worker_id} : worker_key{w.row.instance, {}};
+  const worker_key key =
+      w.row.instance.is_nil() ? worker_key{uuid{}, w.row.worker_id} : worker_key{w.row.instance, {}};
   c.workers.erase(key);
 }
 

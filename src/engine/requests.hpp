@@ -1,5 +1,5 @@
-// Requests of people: each is answered exactly once, through the gate. Some wait for rows that left memory; their
-// second half is called from on_tick.cpp's `fetched`.
+// Requests of people: each is answered exactly once, through the gate. Some wait for rows that left memory;
+// their second half is called from on_tick.cpp's `fetched`.
 #pragma once
 
 #include "state.hpp"
@@ -28,6 +28,8 @@ void fetch_run(core& c, const run_id& run, parked_request request);
 /// Withdraws a run: at once if it only waits, else by a durable flag and a cancel_job (on_cancel.cpp).
 void request_cancel(core& c, run_entry& r, std::string_view reason);
 
+/// The refusal of any other change while there is no room for it on the disk. Cancels are taken all the same.
+std::optional<refusal> refuse_change(const core& c);
 /// The refusal of new work while there is no room or the end is near.
 std::optional<refusal> refuse_new_work(const core& c, std::size_t runs);
 

@@ -1,5 +1,5 @@
-// The first input: from what the store found to a state that carries on. Every live lease is renewed, so that no
-// worker is declared lost for the time we were away.
+// The first input: from what the store found to a state that carries on. Every live lease is renewed, so that
+// no worker is declared lost for the time we were away.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -9,6 +9,7 @@
 
 #include "leases.hpp"
 #include "on_tick.hpp"
+#include "on_worker.hpp"
 #include "runs.hpp"
 #include "schedules.hpp"
 #include "step.hpp"
@@ -18,15 +19,18 @@ namespace {
 
 void restore_workers(core& c, const snapshot& from) {
   for (const worker& row : from.workers) {
-    const worker_key key = row.instance.is_nil() ? worker_key{uuid{}, row.worker_id} : worker_key{row.instance, {}};
+    const worker_key key =
+        row.instance.is_nil() ? worker_key{uuid{}, row.worker_id} : worker_key{row.instance, {}};
     const auto [at, fresh] = c.workers.try_emplace(key);
     worker_entry& w = at->second;
+    const std::string before = w.row.worker_id;
     w.row = row;
     w.seen_wall = row.last_seen;
     if (fresh) {
       w.order = ++c.worker_order;
       c.workers_by_order.emplace(w.order, &w);
     }
+    list_under_name(c, w, before);
     // Two instances may have had one name; the one seen last holds it until somebody connects.
     worker_entry*& holder = c.worker_names[row.worker_id];
     if (holder == nullptr || holder->row.last_seen <= row.last_seen) holder = &w;
@@ -34,7 +38,8 @@ void restore_workers(core& c, const snapshot& from) {
 }
 
 worker_entry& worker_of(core& c, const attempt& row) {
-  const worker_key key = row.instance.is_nil() ? worker_key{uuid{}, row.worker_id} : worker_key{row.instance, {}};
+  const worker_key key =
+      row.instance.is_nil() ? worker_key{uuid{}, row.worker_id} : worker_key{row.instance, {}};
   const auto [at, fresh] = c.workers.try_emplace(key);
   if (fresh) {
     worker_entry& w = at->second;
@@ -43,6 +48,7 @@ worker_entry& worker_of(core& c, const attempt& row) {
     w.row.legacy = row.instance.is_nil();
     w.order = ++c.worker_order;
     c.workers_by_order.emplace(w.order, &w);
+    list_under_name(c, w, "");
     c.worker_names.try_emplace(row.worker_id, &w);
   }
   return at->second;
@@ -87,7 +93,8 @@ void restore_jobs(core& c, const snapshot& from) {
 }
 
 bool needs_details(const run& row) {
-  return row.has_args || !row.reason.empty() || row.instant || row.not_before || row.started_at || row.retry_of;
+  return row.has_args || !row.reason.empty() || row.instant || row.not_before || row.started_at ||
+         row.retry_of;
 }
 
 void restore_run(core& c, const run& row) {
@@ -118,9 +125,11 @@ void restore_run(core& c, const run& row) {
   c.last_run_id = std::max(c.last_run_id, row.id);
 }
 
-// Rule 7: a deadline that outlives a restart goes on from its wall-clock start, and never takes longer than anew.
+// Rule 7: a deadline that outlives a restart goes on from its wall-clock start, and never takes longer than
+// anew.
 void restore_deadline(core& c, attempt_entry& a) {
-  const wall_time start = a.holder->row.legacy ? a.row.offered_at : a.row.started_at.value_or(a.row.offered_at);
+  const wall_time start =
+      a.holder->row.legacy ? a.row.offered_at : a.row.started_at.value_or(a.row.offered_at);
   const milliseconds passed = std::max(c.now.wall - start, milliseconds{0});
   if (a.row.state != attempt_state::offered || a.holder->row.legacy) a.deadline_base = c.clock - passed;
 }
@@ -147,7 +156,8 @@ void restore_waiting(core& c, const run& row) {
   run_entry& r = *c.runs.find(row.id);
   if (r.state == run_state::queued) return place_run(c, r);
   if (r.state != run_state::retry_wait) return;
-  const milliseconds longest = std::max<milliseconds>(r.spec->spec.retry.max_backoff, std::chrono::minutes{2}) * 11 / 10;
+  const milliseconds longest =
+      std::max<milliseconds>(r.spec->spec.retry.max_backoff, std::chrono::minutes{2}) * 11 / 10;
   const milliseconds left = row.not_before.value_or(c.now.wall) - c.now.wall;
   run_details& d = details(r);
   d.backoff_until = c.clock + std::clamp(left, milliseconds{0}, longest);

@@ -1,4 +1,5 @@
-// What becomes of a run when an attempt of it ended: its final state, another try after a backoff, or unknown.
+// What becomes of a run when an attempt of it ended: its final state, another try after a backoff, or
+// unknown.
 #include <algorithm>
 #include <cmath>
 
@@ -33,7 +34,8 @@ void after_failure(core& c, attempt_entry& a) {
   if (r.failures >= policy.max_attempts || r.spec->spec.at_most_once) {
     return finish_run(c, r, run_state::failed, a.row.reason, a.row.lease);
   }
-  wait_and_retry(c, r, doubled(c, policy.backoff, r.failures + r.losses - 1, policy.max_backoff), a.row.reason);
+  wait_and_retry(c, r, doubled(c, policy.backoff, r.failures + r.losses - 1, policy.max_backoff),
+                 a.row.reason);
 }
 
 void after_loss(core& c, attempt_entry& a) {
@@ -44,12 +46,14 @@ void after_loss(core& c, attempt_entry& a) {
   if (r.state == run_state::unknown) return;
   if (r.spec->spec.at_most_once) {
     set_state(c, r, run_state::unknown, a.row.reason);
-    put_fact(c, "run.unknown", subject_of(r),
-             fact_data().add("job", r.name->text).add("lease", a.row.lease).add("reason", a.row.reason).take());
+    put_fact(
+        c, "run.unknown", subject_of(r),
+        fact_data().add("job", r.name->text).add("lease", a.row.lease).add("reason", a.row.reason).take());
     return;
   }
   if (r.losses >= policy.max_lost) return finish_run(c, r, run_state::failed, "worker_lost", a.row.lease);
-  wait_and_retry(c, r, doubled(c, policy.backoff, r.failures + r.losses - 1, policy.max_backoff), a.row.reason);
+  wait_and_retry(c, r, doubled(c, policy.backoff, r.failures + r.losses - 1, policy.max_backoff),
+                 a.row.reason);
 }
 
 // Nothing ran, so no try is used up; but another worker is preferred, and a refusal cannot go on for ever.
@@ -69,8 +73,8 @@ void after_refusal(core& c, attempt_entry& a) {
   wait_and_retry(c, r, doubled(c, refusal_backoff, times, refusal_backoff_max), a.row.reason);
 }
 
-// Killed without anybody having cancelled the run, as when a worker is stopped: for the run that is a loss, but its end
-// is known, so nothing becomes unknown.
+// Killed without anybody having cancelled the run, as when a worker is stopped: for the run that is a loss,
+// but its end is known, so nothing becomes unknown.
 void after_foreign_kill(core& c, attempt_entry& a) {
   run_entry& r = *a.run;
   if (r.spec->spec.at_most_once) return finish_run(c, r, run_state::failed, "killed", a.row.lease);
@@ -88,22 +92,16 @@ void after_attempt(core& c, attempt_entry& a) {
   // Rule 5: a run cancelled while active is cancelled whatever its attempt's end was.
   if (r.cancel_requested) return finish_run(c, r, run_state::cancelled, "cancelled", a.row.lease);
   switch (a.row.state) {
-    case attempt_state::succeeded:
-      return finish_run(c, r, run_state::succeeded, "", a.row.lease);
+    case attempt_state::succeeded: return finish_run(c, r, run_state::succeeded, "", a.row.lease);
     case attempt_state::failed:
-    case attempt_state::timed_out:
-      return after_failure(c, a);
+    case attempt_state::timed_out: return after_failure(c, a);
     case attempt_state::rejected:
-    case attempt_state::not_started:
-      return after_refusal(c, a);
-    case attempt_state::lost:
-      return after_loss(c, a);
-    case attempt_state::cancelled:
-      return after_foreign_kill(c, a);
+    case attempt_state::not_started: return after_refusal(c, a);
+    case attempt_state::lost: return after_loss(c, a);
+    case attempt_state::cancelled: return after_foreign_kill(c, a);
     case attempt_state::offered:
     case attempt_state::accepted:
-    case attempt_state::running:
-      break;
+    case attempt_state::running: break;
   }
   ORC_CHECK(false, "the end of a live attempt was to be decided");
 }

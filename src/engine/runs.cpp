@@ -18,14 +18,10 @@ constexpr double credit_seconds = 0.05;
 std::size_t& count_of(core& c, run_state s) {
   static std::size_t nowhere;
   switch (s) {
-    case run_state::queued:
-      return c.counts.queued;
-    case run_state::active:
-      return c.counts.active;
-    case run_state::retry_wait:
-      return c.counts.retry_wait;
-    case run_state::unknown:
-      return c.counts.unknown;
+    case run_state::queued: return c.counts.queued;
+    case run_state::active: return c.counts.active;
+    case run_state::retry_wait: return c.counts.retry_wait;
+    case run_state::unknown: return c.counts.unknown;
     default:
       nowhere = 1;  // final runs are not counted
       return nowhere;
@@ -134,7 +130,8 @@ spec_entry& intern_spec(core& c, const run_spec& spec) {
 }
 
 void hold_spec(core& c, spec_entry& s) {
-  // Written again whenever the first run in memory refers to it: retention may have removed the row meanwhile.
+  // Written again whenever the first run in memory refers to it: retention may have removed the row
+  // meanwhile.
   if (s.runs++ == 0) c.step.first.emplace_back(put_spec{s.id, protocol::encode_spec(s.spec)});
 }
 
@@ -173,7 +170,8 @@ void attach_run(core& c, run_entry& r, name_entry& name, spec_entry& spec) {
 }
 
 run_id new_run_id(core& c) {
-  // The clock may step back, and two runs may share a millisecond: ids rise all the same, since age is read off them.
+  // The clock may step back, and two runs may share a millisecond: ids rise all the same, since age is read
+  // off them.
   run_id id = make_uuid_v7(c.now.wall, c.random.next(), c.random.next());
   if (id <= c.last_run_id) {
     id = c.last_run_id;
@@ -209,12 +207,16 @@ run_entry& create_run(core& c, const run_origin& from) {
   }
   hold_spec(c, *from.spec);
   attach_run(c, r, hold_name(c, from.name), *from.spec);
-  touch(c, r);
-  r.changed_state = true;
-  c.step.changed.push_back(r.id);
+  announce(c, r);
   put_fact(c, "run.queued", subject_of(r), fact_data().add("job", r.name->text).take());
   place_run(c, r);
   return r;
+}
+
+void announce(core& c, run_entry& r) {
+  if (!r.announced) c.step.changed.push_back(r.id);
+  r.announced = true;
+  touch(c, r);
 }
 
 void set_state(core& c, run_entry& r, run_state to, std::string_view reason) {
@@ -223,9 +225,7 @@ void set_state(core& c, run_entry& r, run_state to, std::string_view reason) {
   r.state = to;
   ++count_of(c, r.state);
   if (!reason.empty() || (r.details && !r.details->reason.empty())) details(r).reason = reason;
-  if (!r.changed_state) c.step.changed.push_back(r.id);
-  r.changed_state = true;
-  touch(c, r);
+  announce(c, r);
 }
 
 void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, lease_id deciding) {
@@ -277,7 +277,8 @@ bool is_paused(const run_entry& r) {
 bool blocked_by_overlap(const run_entry& r) {
   if (r.job_version == 0 || !r.details || !r.details->instant || r.name->job == nullptr) return false;
   const auto& schedule = r.name->job->job.definition.schedule;
-  if (!schedule || schedule->overlap == overlap_policy::allow || schedule->overlap == overlap_policy::skip) return false;
+  if (!schedule || schedule->overlap == overlap_policy::allow || schedule->overlap == overlap_policy::skip)
+    return false;
   return *r.name->live.begin() != &r;
 }
 
@@ -309,7 +310,10 @@ void let_depart(core& c) {
     c.departures.pop_front();
     // A final run may be written once more (a superseded result), and then stands here twice.
     if (r == nullptr) continue;
-    for (attempt_entry* a : details(*r).attempts) c.attempts.erase(lease_id(a->row.lease));
+    for (attempt_entry* a : details(*r).attempts) {
+      --a->holder->attempts;
+      c.attempts.erase(lease_id(a->row.lease));
+    }
     spec_entry& spec = *r->spec;
     name_entry& name = *r->name;
     c.runs.erase(run_id(r->id));

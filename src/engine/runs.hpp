@@ -33,6 +33,8 @@ struct run_origin {
 };
 run_entry& create_run(core& c, const run_origin& from);
 
+/// Marks it as changed, and tells whoever watches it when that is durable.
+void announce(core& c, run_entry& r);
 /// Checks the step against the table of states, counts it and marks the run as changed.
 void set_state(core& c, run_entry& r, run_state to, std::string_view reason);
 /// Ends it: out of every index, and out of memory once that is durable.

@@ -1,5 +1,5 @@
-// Schedules at work. Each instant of a job is decided once: its row, the moved cursor and the run it made are in one
-// batch, and the row is unique. See schedules.hpp.
+// Schedules at work. Each instant of a job is decided once: its row, the moved cursor and the run it made are
+// in one batch, and the row is unique. See schedules.hpp.
 #include "schedules.hpp"
 
 #include <algorithm>
@@ -22,13 +22,14 @@ constexpr std::chrono::hours instants_kept{48};
 
 // What is due of one job: instants on time, and the missed ones its catch-up rule still wants.
 struct due_instants {
-  std::vector<upcoming_instant> late;     ///< oldest first
-  std::vector<upcoming_instant> on_time;  ///< oldest first
-  std::optional<upcoming_instant> missed; ///< the latest that is not caught up
+  std::vector<upcoming_instant> late;      ///< oldest first
+  std::vector<upcoming_instant> on_time;   ///< oldest first
+  std::optional<upcoming_instant> missed;  ///< the latest that is not caught up
 };
 
 void collect_on_time(const core& c, const job_entry& j, wall_time after, due_instants& due) {
-  for (auto next = j.times->next(after); next && next->instant <= c.now.wall; next = j.times->next(next->instant)) {
+  for (auto next = j.times->next(after); next && next->instant <= c.now.wall;
+       next = j.times->next(next->instant)) {
     due.on_time.push_back(*next);
     if (due.on_time.size() > 64) break;  // 1 s is the shortest interval, so ten seconds hold far fewer
   }
@@ -57,7 +58,8 @@ void collect_missed(const core& c, const job_entry& j, wall_time until, due_inst
 
 due_instants collect(const core& c, const job_entry& j) {
   due_instants due;
-  const milliseconds tolerance = std::clamp<milliseconds>(j.job.definition.schedule->start_deadline, seconds{1}, punctual);
+  const milliseconds tolerance =
+      std::clamp<milliseconds>(j.job.definition.schedule->start_deadline, seconds{1}, punctual);
   const wall_time boundary = std::max(*j.job.cursor, c.now.wall - tolerance);
   collect_on_time(c, j, boundary, due);
   collect_missed(c, j, boundary, due);
@@ -67,7 +69,8 @@ due_instants collect(const core& c, const job_entry& j) {
 void record(core& c, job_entry& j, const upcoming_instant& i, instant_outcome outcome, const run_entry* r,
             std::string rule) {
   c.recent_instants[j.job.name].insert(i.instant);
-  c.step.rest.emplace_back(put_instant{j.job.name, i.instant, outcome, r ? std::optional(r->id) : std::nullopt, rule});
+  c.step.rest.emplace_back(
+      put_instant{j.job.name, i.instant, outcome, r ? std::optional(r->id) : std::nullopt, rule});
   fact_data data;
   data.add("instant", to_rfc3339(i.instant)).add("outcome", to_string(outcome)).add_if("rule", rule);
   if (r != nullptr) data.add("run", to_string(r->id));
@@ -79,8 +82,7 @@ std::optional<std::string> overlap_objection(core& c, job_entry& j) {
   const run_set& live = j.name->live;
   if (live.empty()) return std::nullopt;
   switch (j.job.definition.schedule->overlap) {
-    case overlap_policy::skip:
-      return "overlap skip";
+    case overlap_policy::skip: return "overlap skip";
     case overlap_policy::queue: {
       const bool waiting = std::any_of(live.begin(), live.end(), [&](const run_entry* r) {
         return r != *live.begin() && (r->state == run_state::queued || r->state == run_state::retry_wait);
@@ -93,8 +95,7 @@ std::optional<std::string> overlap_objection(core& c, job_entry& j) {
       return std::nullopt;
     }
     case overlap_policy::queue_all:
-    case overlap_policy::allow:
-      break;
+    case overlap_policy::allow: break;
   }
   return std::nullopt;
 }
@@ -107,7 +108,8 @@ instant_outcome outcome_of(const upcoming_instant& i, bool late) {
 void decide(core& c, job_entry& j, const upcoming_instant& i, bool late) {
   const auto known = c.recent_instants.find(j.job.name);
   if (known != c.recent_instants.end() && known->second.contains(i.instant)) return;
-  if (j.job.paused || j.job.schedule_paused) return record(c, j, i, instant_outcome::paused, nullptr, "paused");
+  if (j.job.paused || j.job.schedule_paused)
+    return record(c, j, i, instant_outcome::paused, nullptr, "paused");
   if (c.counts.queued + c.counts.retry_wait >= c.settings.max_queued_runs) {
     return record(c, j, i, instant_outcome::rejected, nullptr, "queue full");
   }
@@ -127,7 +129,8 @@ void record_missed(core& c, job_entry& j, const upcoming_instant& i) {
   const auto known = c.recent_instants.find(j.job.name);
   if (known != c.recent_instants.end() && known->second.contains(i.instant)) return;
   const bool paused = j.job.paused || j.job.schedule_paused;
-  record(c, j, i, paused ? instant_outcome::paused : instant_outcome::missed, nullptr, paused ? "paused" : "catch_up");
+  record(c, j, i, paused ? instant_outcome::paused : instant_outcome::missed, nullptr,
+         paused ? "paused" : "catch_up");
 }
 
 void forget_old_instants(core& c, const std::string& name) {
@@ -156,9 +159,10 @@ void fire(core& c, job_entry& j) {
 void check_cursor(core& c, job_entry& j) {
   if (!j.job.cursor || *j.job.cursor <= c.now.wall + cursor_ahead_max) return;
   log(c, note_level::warning,
-      fmt::format("The schedule of job {} had been decided up to {}, more than 25 h ahead of the clock. It goes on "
-                  "from now.",
-                  j.job.name, to_rfc3339(*j.job.cursor)));
+      fmt::format(
+          "The schedule of job {} had been decided up to {}, more than 25 h ahead of the clock. It goes on "
+          "from now.",
+          j.job.name, to_rfc3339(*j.job.cursor)));
   j.job.cursor = c.now.wall;
   c.step.rest.emplace_back(put_cursor{j.job.name, *j.job.cursor});
 }

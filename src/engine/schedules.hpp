@@ -1,4 +1,5 @@
-// Schedules: which instant of which job comes next, and what becomes of it. Used by on_jobs, restore and on_tick.
+// Schedules: which instant of which job comes next, and what becomes of it. Used by on_jobs, restore and
+// on_tick.
 #pragma once
 
 #include <string>

@@ -72,7 +72,8 @@ void end_session(core& c, session_entry& s, std::uint16_t code, std::string_view
   }
   if (s.worker != nullptr) {
     log(c, note_level::info,
-        fmt::format("Connection of worker {} closed by us (code: {}, reason: {})", s.worker_name, code, reason));
+        fmt::format("Connection of worker {} closed by us (code: {}, reason: {})", s.worker_name, code,
+                    reason));
   }
   detach_worker(c, s);
   close_session close{s.id, code, std::string(reason)};
@@ -84,8 +85,8 @@ void end_session(core& c, session_entry& s, std::uint16_t code, std::string_view
   admit_challengers(c, s);
 }
 
-void acknowledge(core& c, session_entry& s, const protocol::worker_message& m, std::optional<disposition> what,
-                 bool waits_for_output) {
+void acknowledge(core& c, session_entry& s, const protocol::worker_message& m,
+                 std::optional<disposition> what, bool waits_for_output) {
   protocol::ack ack;
   if (s.protocol) ack.seq = m.seq;
   // For a legacy peer the disposition only marks the ack of a result; deliver() takes it off again.
@@ -106,7 +107,8 @@ void acknowledge_now(core& c, session_entry& s, const protocol::worker_message& 
   send_now(c, s, {std::nullopt, std::move(ack)});
 }
 
-void reject_message(core& c, session_entry& s, const protocol::worker_message& m, const refusal& why, bool final) {
+void reject_message(core& c, session_entry& s, const protocol::worker_message& m, const refusal& why,
+                    bool final) {
   protocol::error_message error;
   error.code = to_string(why.code);
   error.detail = why.detail;
@@ -157,7 +159,8 @@ bool merge_ack(session_entry& s, const protocol::ack& ack) {
     s.window.take_reach();  // nobody will be told, but the window must not grow
     return false;
   }
-  if (ack.disposition && *ack.disposition != disposition::accepted) s.dispositions[*ack.seq] = *ack.disposition;
+  if (ack.disposition && *ack.disposition != disposition::accepted)
+    s.dispositions[*ack.seq] = *ack.disposition;
   return true;
 }
 
@@ -190,7 +193,8 @@ void note_offer_sent(core& c, const protocol::execute_job& m, session_entry& s, 
   arm_worker(c, *a->holder, c.clock + limits::offer_ack_deadline);
 }
 
-void deliver_message(core& c, session_entry& s, send m, std::set<session_id>& acked, std::vector<output>& out) {
+void deliver_message(core& c, session_entry& s, send m, std::set<session_id>& acked,
+                     std::vector<output>& out) {
   protocol::coordinator_message& message = m.message;
   if (const auto* ack = std::get_if<protocol::ack>(&message.body)) {
     if (ack->registered) s.registration_sent = true;

@@ -11,13 +11,13 @@
 namespace orchestrator::engine {
 
 namespace close_code {
-inline constexpr std::uint16_t protocol_error = 1008;   ///< bad frames, a gap in seq
-inline constexpr std::uint16_t try_again = 1013;        ///< more is parked than we hold
-inline constexpr std::uint16_t replaced = 4001;         ///< the same worker connected again
-inline constexpr std::uint16_t bad_registration = 4002; ///< none in time, or one that cannot be taken
-inline constexpr std::uint16_t id_in_use = 4009;        ///< another worker of that name is alive
+inline constexpr std::uint16_t protocol_error = 1008;    ///< bad frames, a gap in seq
+inline constexpr std::uint16_t try_again = 1013;         ///< more is parked than we hold
+inline constexpr std::uint16_t replaced = 4001;          ///< the same worker connected again
+inline constexpr std::uint16_t bad_registration = 4002;  ///< none in time, or one that cannot be taken
+inline constexpr std::uint16_t id_in_use = 4009;         ///< another worker of that name is alive
 inline constexpr std::uint16_t no_common_protocol = 4010;
-inline constexpr std::uint16_t lease_lost = 4011;       ///< a lease of it was declared lost
+inline constexpr std::uint16_t lease_lost = 4011;  ///< a lease of it was declared lost
 }  // namespace close_code
 
 /// Whether a close waits for its cause to be durable. Protocol errors have no cause in the store.
@@ -38,7 +38,8 @@ void acknowledge(core& c, session_entry& s, const protocol::worker_message& m,
 /// The ack of a heartbeat: at once, alone, never cumulative.
 void acknowledge_now(core& c, session_entry& s, const protocol::worker_message& m);
 /// {"type":"error"}: this message will never be taken.
-void reject_message(core& c, session_entry& s, const protocol::worker_message& m, const refusal& why, bool final);
+void reject_message(core& c, session_entry& s, const protocol::worker_message& m, const refusal& why,
+                    bool final);
 
 /// The first parked message waits for rows, or for output to be durable.
 void wait_for_rows(core& c, session_entry& s, lease_id lease);

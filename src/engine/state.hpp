@@ -1,6 +1,6 @@
 // All state of the coordinator's core in one place: the records, the indexes over them, and what one step has
-// gathered so far. Private to the engine; every on_*.cpp works on a `core&`. Containers that are walked are ordered,
-// so that a replay makes the same effects byte for byte; unordered ones are only looked up.
+// gathered so far. Private to the engine; every on_*.cpp works on a `core&`. Containers that are walked are
+// ordered, so that a replay makes the same effects byte for byte; unordered ones are only looked up.
 #pragma once
 
 #include <cstdint>
@@ -40,10 +40,10 @@ struct spec_entry {
   spec_id id;
   run_spec spec;
   std::uint64_t text_hash = 0;
-  std::uint32_t runs = 0;     ///< runs in memory that refer to it
-  std::uint32_t holders = 0;  ///< job versions that refer to it
+  std::uint32_t runs = 0;        ///< runs in memory that refer to it
+  std::uint32_t holders = 0;     ///< job versions that refer to it
   std::uint32_t idle_marks = 0;  ///< its places in core::idle_specs
-  double average_seconds = -1;  ///< how long its processes took lately; negative: not known yet
+  double average_seconds = -1;   ///< how long its processes took lately; negative: not known yet
   requirement_class* classes[2] = {nullptr, nullptr};  ///< without and with arguments
 };
 
@@ -63,9 +63,9 @@ struct run_details {
   std::optional<wall_time> instant, not_before, started_at, finished_at;
   std::optional<run_id> retry_of;
   lease_id deciding_lease{};
-  std::vector<attempt_entry*> attempts;     ///< by lease, rising
-  std::optional<mono_time> backoff_until;   ///< retry_wait only; a backoff is never measured on the wall clock
-  std::uint64_t avoid = 0;                  ///< order of the worker that refused, or never got, the last attempt
+  std::vector<attempt_entry*> attempts;    ///< by lease, rising
+  std::optional<mono_time> backoff_until;  ///< retry_wait only; a backoff is never measured on the wall clock
+  std::uint64_t avoid = 0;  ///< order of the worker that refused, or never got, the last attempt
 };
 
 struct run_entry {
@@ -82,10 +82,10 @@ struct run_entry {
   run_state state = run_state::queued;
   bool cancel_requested : 1 = false;
   bool held : 1 = false;
-  bool ready : 1 = false;    ///< is in the dispatcher's queue
-  bool delayed : 1 = false;  ///< is in core::delayed
-  bool dirty : 1 = false;    ///< changed in this step
-  bool changed_state : 1 = false;  ///< in this step
+  bool ready : 1 = false;          ///< is in the dispatcher's queue
+  bool delayed : 1 = false;        ///< is in core::delayed
+  bool dirty : 1 = false;          ///< changed in this step
+  bool announced : 1 = false;  ///< in this step
 };
 
 /// One try on one worker.
@@ -93,13 +93,15 @@ struct attempt_entry {
   orchestrator::attempt row;
   run_entry* run = nullptr;
   worker_entry* holder = nullptr;
-  bool sent = false;         ///< its execute_job left the gate, or may have before a restart
-  int line_moves = 0;        ///< how often the end of another may still renew its time: those ahead of it at the offer
+  bool sent = false;  ///< its execute_job left the gate, or may have before a restart
+  int line_moves =
+      0;  ///< how often the end of another may still renew its time: those ahead of it at the offer
   std::optional<mono_time> sent_at;
-  std::optional<mono_time> deadline_base;  ///< where its own deadline counts from: accepted, started or offered
-  mono_time renewed_until{};               ///< restart grace: not lost by silence before
+  std::optional<mono_time>
+      deadline_base;          ///< where its own deadline counts from: accepted, started or offered
+  mono_time renewed_until{};  ///< restart grace: not lost by silence before
   std::map<std::string, std::uint64_t> ends;  ///< of its output, per stream
-  std::uint64_t output_number = 0;         ///< the output batch with its newest chunk
+  std::uint64_t output_number = 0;            ///< the output batch with its newest chunk
   bool dirty = false;
 };
 
@@ -108,19 +110,20 @@ struct worker_entry {
   worker row;
   std::uint64_t order = 0;  ///< rises with first sight; ties in the dispatcher go to the older one
   session_entry* session = nullptr;
-  bool leases_only = false;  ///< let in for its leases; another instance holds the name
-  bool drain_unacked = false;   ///< a drain of ours was sent and not acknowledged: it goes out again
-  std::int64_t opened = 0;      ///< when its present connection was begun, by its own clock
-  mono_time last_end{};         ///< when an attempt of it ended last: those waiting behind moved up
-  std::size_t attempts = 0;     ///< entries in memory that point here; it is not forgotten before they are
+  bool leases_only = false;    ///< let in for its leases; another instance holds the name
+  bool drain_unacked = false;  ///< a drain of ours was sent and not acknowledged: it goes out again
+  std::int64_t opened = 0;     ///< when its present connection was begun, by its own clock
+  mono_time last_end{};        ///< when an attempt of it ended last: those waiting behind moved up
+  std::size_t attempts = 0;    ///< entries in memory that point here; it is not forgotten before they are
   std::map<lease_id, attempt_entry*> live;  ///< offered, accepted, running: each takes a slot or credit
   std::map<lease_id, attempt_entry*> lost;  ///< of runs that are not final; may still be heard of
-  mono_time last_received{};  ///< on the core's own clock
+  mono_time last_received{};                ///< on the core's own clock
   std::optional<wall_time> seen_wall;
   nanoseconds stall_at_last{0};
-  bool ever_received = false;  ///< since this start
-  std::optional<mono_time> check_at;     ///< the armed timer
-  std::optional<mono_time> probe_until;  ///< silent too long: pinged, and lost unless something is read until then
+  bool ever_received = false;         ///< since this start
+  std::optional<mono_time> check_at;  ///< the armed timer
+  std::optional<mono_time>
+      probe_until;           ///< silent too long: pinged, and lost unless something is read until then
   worker_capacity capacity;  ///< what the dispatcher knows of it
   bool dirty = false;
 };
@@ -140,7 +143,7 @@ struct session_entry {
   std::string peer;
   worker_entry* worker = nullptr;  ///< set while registered and not replaced
   std::string worker_name;
-  bool dead = false;               ///< we closed it: nothing it says counts any more
+  bool dead = false;  ///< we closed it: nothing it says counts any more
   bool registered = false;
   bool registration_sent = false;  ///< its registration ack left the gate (or none is owed)
   bool protocol = false;
@@ -154,16 +157,17 @@ struct session_entry {
   std::uint64_t out_seq = 0;
   std::deque<sent_message> sent;
   int bad_in_a_row = 0;
-  std::optional<mono_time> timer;         ///< registration deadline, or the end of a challenge
-  std::optional<fetch_id> waits_fetch;    ///< the first parked message waits for rows
-  std::uint64_t waits_output = 0;         ///< the first parked message waits for this output batch
+  std::optional<mono_time> timer;       ///< registration deadline, or the end of a challenge
+  std::optional<fetch_id> waits_fetch;  ///< the first parked message waits for rows
+  std::uint64_t waits_output = 0;       ///< the first parked message waits for this output batch
   std::deque<protocol::worker_message> parked;
-  std::optional<session_id> challenges;   ///< a newcomer: waits whether that session still lives
+  std::size_t parked_bytes = 0;           ///< of their data, roughly; reset when the line is empty
+  std::optional<session_id> challenges;  ///< a newcomer: waits whether that session still lives
   std::set<session_id> challengers;
-  int legacy_acks = 0;                    ///< written since its attempt began
-  std::size_t legacy_held_acks = 0;       ///< owed, and written when its result came
+  int legacy_acks = 0;               ///< written since its attempt began
+  std::size_t legacy_held_acks = 0;  ///< owed, and written when its result came
   milliseconds ping_interval{0};
-  bool drains_itself = false;             ///< its heartbeat says draining
+  bool drains_itself = false;  ///< its heartbeat says draining
   bool blocked() const { return waits_fetch.has_value() || waits_output != 0; }
 };
 
@@ -246,11 +250,11 @@ struct step_work {
   std::vector<run_entry*> runs;
   std::vector<attempt_entry*> attempts;
   std::vector<worker_entry*> workers;
-  std::vector<mutation> rest;   ///< instants, keys, cursors, facts, removals
+  std::vector<mutation> rest;           ///< instants, keys, cursors, facts, removals
   std::vector<attempt> loose_attempts;  ///< rows that are not in memory
   std::vector<output_chunk> chunks;
   std::vector<std::pair<output, bool>> gated;  ///< true: also waits for all output issued so far
-  std::vector<output> direct;   ///< exempt from the gate
+  std::vector<output> direct;                  ///< exempt from the gate
   std::vector<lookup> lookups;
   std::vector<run_id> changed;
   std::vector<lease_id> output_of;
@@ -267,8 +271,8 @@ struct core {
   uuid cluster;
   std::uint64_t term = 0;
   random_source random;
-  engine_time now{};         ///< of this step
-  mono_time clock{};         ///< now.mono less all stalls
+  engine_time now{};  ///< of this step
+  mono_time clock{};  ///< now.mono less all stalls
   nanoseconds stalls{0};
   wall_time last_wall{};
   mono_time started_at{};
@@ -283,7 +287,8 @@ struct core {
   std::map<std::string, name_entry, std::less<>> names;
   run_id last_run_id{};
   std::set<std::pair<wall_time, run_id>> delayed;  ///< queued, not before a wall time
-  std::deque<std::pair<std::uint64_t, run_id>> departures;  ///< final; leave memory when that batch is durable
+  std::deque<std::pair<std::uint64_t, run_id>>
+      departures;  ///< final; leave memory when that batch is durable
   engine_view::totals counts;
 
   // Leases and workers
@@ -292,6 +297,8 @@ struct core {
   std::map<worker_key, worker_entry> workers;
   std::map<std::uint64_t, worker_entry*> workers_by_order;
   std::map<std::string, worker_entry*, std::less<>> worker_names;  ///< who holds a name now
+  std::map<std::string, std::map<std::uint64_t, worker_entry*>, std::less<>>
+      instances;  ///< by name and order
   std::uint64_t worker_order = 0;
   std::map<session_id, session_entry> sessions;
   dispatcher places;

@@ -62,7 +62,8 @@ void log(core& c, note_level level, std::string text) {
 
 namespace {
 
-// Rows in an order in which each refers only to earlier ones; an ended attempt was touched before its successor.
+// Rows in an order in which each refers only to earlier ones; an ended attempt was touched before its
+// successor.
 mutation_batch take_batch(core& c) {
   step_work& w = c.step;
   mutation_batch batch;
@@ -91,7 +92,7 @@ void add_notifications(core& c) {
     n.runs = std::move(w.changed);
     n.facts = w.facts;
     for (const run_id& id : n.runs) {
-      if (run_entry* r = c.runs.find(id)) r->changed_state = false;
+      if (run_entry* r = c.runs.find(id)) r->announced = false;
     }
     w.gated.emplace_back(std::move(n), false);
   }

@@ -1,5 +1,6 @@
-// What one step gathers and how it leaves: records marked as changed become one batch of mutations, outputs go
-// through the commit gate, and at the gate acks are merged and messages get their seq. Used by every on_*.cpp.
+// What one step gathers and how it leaves: records marked as changed become one batch of mutations, outputs
+// go through the commit gate, and at the gate acks are merged and messages get their seq. Used by every
+// on_*.cpp.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// The read-only face of the core for API reads: who is connected, what fires next, how much there is. `why` has a
-// file of its own.
+// The read-only face of the core for API reads: who is connected, what fires next, how much there is. `why`
+// has a file of its own.
 #include <algorithm>
 
 #include <fmt/format.h>

@@ -1,8 +1,8 @@
-// Why a run does not start: every condition that keeps it, from a closed list of codes, each with the smallest
-// change that would let it go.
+// Why a run does not start: every condition that keeps it, from a closed list of codes, each with the
+// smallest change that would let it go.
 //
-// Codes: held, job_paused, not_before, backoff, overlap, cancel_requested, active, waiting_on_worker, unknown,
-// no_worker, no_matching_labels, needs_newer_worker, worker_draining, no_free_slot, dispatching.
+// Codes: held, job_paused, not_before, backoff, overlap, cancel_requested, active, waiting_on_worker,
+// unknown, no_worker, no_matching_labels, needs_newer_worker, worker_draining, no_free_slot, dispatching.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -27,22 +27,27 @@ void add_waiting_reasons(const core& c, const run_entry& r, const engine_time& a
   }
   if (r.state == run_state::retry_wait && r.details && r.details->backoff_until) {
     const nanoseconds left = *r.details->backoff_until - (at.mono - c.stalls);
-    list.push_back({"backoff", fmt::format("The last attempt ended ({}); the next one starts in {}.",
-                                           r.details->reason, seconds_left(left)), ""});
+    list.push_back({"backoff",
+                    fmt::format("The last attempt ended ({}); the next one starts in {}.", r.details->reason,
+                                seconds_left(left)),
+                    ""});
   }
   if (r.state == run_state::queued && r.delayed) {
-    list.push_back({"not_before", "It was asked to start at " + to_rfc3339(*r.details->not_before) + ".", ""});
+    list.push_back(
+        {"not_before", "It was asked to start at " + to_rfc3339(*r.details->not_before) + ".", ""});
   }
   if (blocked_by_overlap(r)) {
     const run_entry& first = **r.name->live.begin();
-    list.push_back({"overlap", fmt::format("An earlier run of the job, {}, has not ended.", to_string(first.id)),
+    list.push_back({"overlap",
+                    fmt::format("An earlier run of the job, {}, has not ended.", to_string(first.id)),
                     "orchestrator run cancel " + to_string(first.id)});
   }
 }
 
 std::string labels_text(const std::map<std::string, std::string>& labels) {
   std::string text;
-  for (const auto& [key, value] : labels) text += fmt::format("{}{}={}", text.empty() ? "" : ", ", key, value);
+  for (const auto& [key, value] : labels)
+    text += fmt::format("{}{}={}", text.empty() ? "" : ", ", key, value);
   return text;
 }
 
@@ -71,7 +76,8 @@ survey ask_workers(const core& c, const requirement& what) {
 }
 
 void add_worker_reason(const core& c, const run_entry& r, reasons& list) {
-  const bool with_args = r.details && r.details->has_args ? !r.details->args.empty() : !r.spec->spec.args.empty();
+  const bool with_args =
+      r.details && r.details->has_args ? !r.details->args.empty() : !r.spec->spec.args.empty();
   const requirement_class* known = r.spec->classes[with_args ? 1 : 0];
   if (known == nullptr) return;  // it never was ready, so another reason stands in the list
   const survey s = ask_workers(c, known->what);
@@ -81,13 +87,15 @@ void add_worker_reason(const core& c, const run_entry& r, reasons& list) {
     list.push_back({"no_matching_labels", "No connected worker has " + labels_text(known->what.labels) + ".",
                     "Start a worker with these labels, or change what the run requires."});
   } else if (s.fitting == 0) {
-    list.push_back({"needs_newer_worker", "Only workers of the original protocol are connected, which cannot run this.",
+    list.push_back({"needs_newer_worker",
+                    "Only workers of the original protocol are connected, which cannot run this.",
                     "Start one: orchestrator --role=worker"});
   } else if (s.draining == s.fitting) {
     list.push_back({"worker_draining", "Every worker that fits is draining.", "orchestrator worker resume"});
   } else if (s.free == 0) {
-    list.push_back({"no_free_slot", fmt::format("All slots of the {} workers that fit are taken.",
-                                                s.fitting - s.draining), "Wait, or start another worker."});
+    list.push_back({"no_free_slot",
+                    fmt::format("All slots of the {} workers that fit are taken.", s.fitting - s.draining),
+                    "Wait, or start another worker."});
   } else {
     list.push_back({"dispatching", "A slot is free; the run is about to be offered.", ""});
   }
@@ -102,10 +110,13 @@ void add_active_reasons(const run_entry& r, reasons& list) {
   const auto& live = a->holder->live;
   const auto ahead = std::distance(live.begin(), live.find(a->row.lease));
   if (a->row.state != attempt_state::running && ahead >= a->holder->row.slots) {
-    list.push_back({"waiting_on_worker", fmt::format("Handed to {}, where it waits for a slot.", a->row.worker_id), ""});
+    list.push_back(
+        {"waiting_on_worker", fmt::format("Handed to {}, where it waits for a slot.", a->row.worker_id), ""});
   } else if (!r.cancel_requested) {
-    list.push_back({"active", fmt::format("Attempt {} is {} on {}.", a->row.number, to_string(a->row.state),
-                                          a->row.worker_id), ""});
+    list.push_back(
+        {"active",
+         fmt::format("Attempt {} is {} on {}.", a->row.number, to_string(a->row.state), a->row.worker_id),
+         ""});
   }
 }
 
@@ -118,8 +129,9 @@ std::optional<std::vector<blocking_reason>> live_view::why(const run_id& id, eng
   if (r->state == run_state::active) add_active_reasons(*r, list);
   if (r->state == run_state::unknown) {
     add_active_reasons(*r, list);
-    list.push_back({"unknown", "It starts at most once, and how its attempt ended is not known.",
-                    fmt::format("orchestrator run resolve {} --as succeeded|failed|cancelled", to_string(id))});
+    list.push_back(
+        {"unknown", "It starts at most once, and how its attempt ended is not known.",
+         fmt::format("orchestrator run resolve {} --as succeeded|failed|cancelled", to_string(id))});
   }
   if (r->state == run_state::queued || r->state == run_state::retry_wait) {
     add_waiting_reasons(core_, *r, now, list);

@@ -66,24 +66,15 @@ std::optional<State> parse_state(std::string_view text, std::size_t count) {
 
 const char* to_string(run_state s) {
   switch (s) {
-    case run_state::queued:
-      return "queued";
-    case run_state::active:
-      return "active";
-    case run_state::retry_wait:
-      return "retry_wait";
-    case run_state::unknown:
-      return "unknown";
-    case run_state::succeeded:
-      return "succeeded";
-    case run_state::failed:
-      return "failed";
-    case run_state::cancelled:
-      return "cancelled";
-    case run_state::expired:
-      return "expired";
-    case run_state::skipped:
-      return "skipped";
+    case run_state::queued: return "queued";
+    case run_state::active: return "active";
+    case run_state::retry_wait: return "retry_wait";
+    case run_state::unknown: return "unknown";
+    case run_state::succeeded: return "succeeded";
+    case run_state::failed: return "failed";
+    case run_state::cancelled: return "cancelled";
+    case run_state::expired: return "expired";
+    case run_state::skipped: return "skipped";
   }
   return "invalid";
 }
@@ -94,26 +85,16 @@ std::optional<run_state> parse_run_state(std::string_view text) {
 
 const char* to_string(attempt_state s) {
   switch (s) {
-    case attempt_state::offered:
-      return "offered";
-    case attempt_state::accepted:
-      return "accepted";
-    case attempt_state::running:
-      return "running";
-    case attempt_state::succeeded:
-      return "succeeded";
-    case attempt_state::failed:
-      return "failed";
-    case attempt_state::timed_out:
-      return "timed_out";
-    case attempt_state::cancelled:
-      return "cancelled";
-    case attempt_state::rejected:
-      return "rejected";
-    case attempt_state::not_started:
-      return "not_started";
-    case attempt_state::lost:
-      return "lost";
+    case attempt_state::offered: return "offered";
+    case attempt_state::accepted: return "accepted";
+    case attempt_state::running: return "running";
+    case attempt_state::succeeded: return "succeeded";
+    case attempt_state::failed: return "failed";
+    case attempt_state::timed_out: return "timed_out";
+    case attempt_state::cancelled: return "cancelled";
+    case attempt_state::rejected: return "rejected";
+    case attempt_state::not_started: return "not_started";
+    case attempt_state::lost: return "lost";
   }
   return "invalid";
 }
@@ -128,18 +109,12 @@ bool may_change(attempt_state from, attempt_state to) { return has_step(attempt_
 
 const char* to_string(disposition d) {
   switch (d) {
-    case disposition::accepted:
-      return "accepted";
-    case disposition::adopted:
-      return "adopted";
-    case disposition::duplicate:
-      return "duplicate";
-    case disposition::duplicate_conflict:
-      return "duplicate_conflict";
-    case disposition::superseded:
-      return "superseded";
-    case disposition::unknown_lease:
-      return "unknown_lease";
+    case disposition::accepted: return "accepted";
+    case disposition::adopted: return "adopted";
+    case disposition::duplicate: return "duplicate";
+    case disposition::duplicate_conflict: return "duplicate_conflict";
+    case disposition::superseded: return "superseded";
+    case disposition::unknown_lease: return "unknown_lease";
   }
   return "invalid";
 }

@@ -237,8 +237,7 @@ http_refusal refusal_of(head_scanner::verdict v) {
               {}};
     case head_scanner::verdict::incomplete:
     case head_scanner::verdict::complete:
-    case head_scanner::verdict::malformed:
-      break;
+    case head_scanner::verdict::malformed: break;
   }
   return bad_request("the request head is malformed");
 }

@@ -42,34 +42,20 @@ http_response answer(int status, std::string_view code, std::string_view title, 
 
 std::string_view title_of(errc code) {
   switch (code) {
-    case errc::bad_json:
-      return "The body is not acceptable JSON";
-    case errc::bad_field:
-      return "A value is outside its type or range";
-    case errc::unknown_field:
-      return "A key is not known";
-    case errc::not_found:
-      return "There is no such thing";
-    case errc::conflict:
-      return "The present state forbids it";
-    case errc::precondition:
-      return "The version has changed";
-    case errc::key_reused:
-      return "The idempotency key belongs to another request";
-    case errc::limit:
-      return "A limit is reached";
-    case errc::no_space:
-      return "The disk is full";
-    case errc::unavailable:
-      return "Not possible right now";
-    case errc::unauthorised:
-      return "No valid credential was given";
-    case errc::forbidden:
-      return "The credential does not allow this";
-    case errc::too_large:
-      return "The request is too large";
-    case errc::unsupported:
-      return "This form is not supported";
+    case errc::bad_json: return "The body is not acceptable JSON";
+    case errc::bad_field: return "A value is outside its type or range";
+    case errc::unknown_field: return "A key is not known";
+    case errc::not_found: return "There is no such thing";
+    case errc::conflict: return "The present state forbids it";
+    case errc::precondition: return "The version has changed";
+    case errc::key_reused: return "The idempotency key belongs to another request";
+    case errc::limit: return "A limit is reached";
+    case errc::no_space: return "The disk is full";
+    case errc::unavailable: return "Not possible right now";
+    case errc::unauthorised: return "No valid credential was given";
+    case errc::forbidden: return "The credential does not allow this";
+    case errc::too_large: return "The request is too large";
+    case errc::unsupported: return "This form is not supported";
   }
   ORC_CHECK(false, "an errc outside its enumeration");
 }
@@ -78,34 +64,20 @@ std::string_view title_of(errc code) {
 
 int http_status(errc code) {
   switch (code) {
-    case errc::bad_json:
-      return 400;
-    case errc::bad_field:
-      return 400;
-    case errc::unknown_field:
-      return 400;
-    case errc::not_found:
-      return 404;
-    case errc::conflict:
-      return 409;
-    case errc::precondition:
-      return 412;
-    case errc::key_reused:
-      return 422;
-    case errc::limit:
-      return 429;
-    case errc::no_space:
-      return 507;
-    case errc::unavailable:
-      return 503;
-    case errc::unauthorised:
-      return 401;
-    case errc::forbidden:
-      return 403;
-    case errc::too_large:
-      return 413;
-    case errc::unsupported:
-      return 415;
+    case errc::bad_json: return 400;
+    case errc::bad_field: return 400;
+    case errc::unknown_field: return 400;
+    case errc::not_found: return 404;
+    case errc::conflict: return 409;
+    case errc::precondition: return 412;
+    case errc::key_reused: return 422;
+    case errc::limit: return 429;
+    case errc::no_space: return 507;
+    case errc::unavailable: return 503;
+    case errc::unauthorised: return 401;
+    case errc::forbidden: return 403;
+    case errc::too_large: return 413;
+    case errc::unsupported: return 415;
   }
   ORC_CHECK(false, "an errc outside its enumeration");
 }
@@ -126,86 +98,46 @@ http_response problem(const http_refusal& refused) {
 
 std::string_view reason_phrase(int status) {
   switch (status) {
-    case 200:
-      return "OK";
-    case 201:
-      return "Created";
-    case 202:
-      return "Accepted";
-    case 204:
-      return "No Content";
-    case 206:
-      return "Partial Content";
-    case 301:
-      return "Moved Permanently";
-    case 302:
-      return "Found";
-    case 303:
-      return "See Other";
-    case 304:
-      return "Not Modified";
-    case 307:
-      return "Temporary Redirect";
-    case 308:
-      return "Permanent Redirect";
-    case 400:
-      return "Bad Request";
-    case 401:
-      return "Unauthorized";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 406:
-      return "Not Acceptable";
-    case 408:
-      return "Request Timeout";
-    case 409:
-      return "Conflict";
-    case 410:
-      return "Gone";
-    case 411:
-      return "Length Required";
-    case 412:
-      return "Precondition Failed";
-    case 413:
-      return "Content Too Large";
-    case 414:
-      return "URI Too Long";
-    case 415:
-      return "Unsupported Media Type";
-    case 416:
-      return "Range Not Satisfiable";
-    case 417:
-      return "Expectation Failed";
-    case 421:
-      return "Misdirected Request";
-    case 422:
-      return "Unprocessable Content";
-    case 426:
-      return "Upgrade Required";
-    case 429:
-      return "Too Many Requests";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 500:
-      return "Internal Server Error";
-    case 501:
-      return "Not Implemented";
-    case 502:
-      return "Bad Gateway";
-    case 503:
-      return "Service Unavailable";
-    case 504:
-      return "Gateway Timeout";
-    case 505:
-      return "HTTP Version Not Supported";
-    case 507:
-      return "Insufficient Storage";
-    default:
-      return "Unknown";
+    case 200: return "OK";
+    case 201: return "Created";
+    case 202: return "Accepted";
+    case 204: return "No Content";
+    case 206: return "Partial Content";
+    case 301: return "Moved Permanently";
+    case 302: return "Found";
+    case 303: return "See Other";
+    case 304: return "Not Modified";
+    case 307: return "Temporary Redirect";
+    case 308: return "Permanent Redirect";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 406: return "Not Acceptable";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 410: return "Gone";
+    case 411: return "Length Required";
+    case 412: return "Precondition Failed";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
+    case 416: return "Range Not Satisfiable";
+    case 417: return "Expectation Failed";
+    case 421: return "Misdirected Request";
+    case 422: return "Unprocessable Content";
+    case 426: return "Upgrade Required";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 502: return "Bad Gateway";
+    case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
+    case 505: return "HTTP Version Not Supported";
+    case 507: return "Insufficient Storage";
+    default: return "Unknown";
   }
 }
 

@@ -32,7 +32,7 @@ worker_register read_register(field_reader& r) {
   m.hostname = r.required("hostname", r.text("hostname", wire_text_bytes));
   m.platform = r.required("platform", r.text("platform", wire_text_bytes));
   m.python_version = r.text("python_version", wire_text_bytes);
-  m.protocol = read_int(r, "protocol", 1, std::numeric_limits<int>::max());
+  m.protocol = read_int(r, "protocol", 0, std::numeric_limits<int>::max());
   m.features = read_features(r);
   m.slots = read_int(r, "slots", 0, limits::slots_max);
   m.credit = read_int(r, "credit", 0, largest_credit);

@@ -1,5 +1,5 @@
-// The HTTP API: handlers translate between JSON and the engine's inputs or the store's rows, and decide nothing.
-// One file per resource; each adds its routes to the server. The contract is src/docs/api.md.
+// The HTTP API: handlers translate between JSON and the engine's inputs or the store's rows, and decide
+// nothing. One file per resource; each adds its routes to the server. The contract is src/docs/api.md.
 #pragma once
 
 #include <memory>
@@ -34,15 +34,16 @@ void add_worker_routes(net::http_server& http, api& a);
 void add_event_routes(net::http_server& http, api& a);
 void add_system_routes(net::http_server& http, api& a);
 
-// ---- shared by the resources -----------------------------------------------------------------------------------
+// ---- shared by the resources
+// -----------------------------------------------------------------------------------
 
 /// 200 (or `status`) with this JSON and the durable revision.
 net::http_response reply(const api& a, const json::value& body, int status = 200);
 net::http_response reply(const api& a, const refusal& r);
 
 /// A query parameter as a number in [low, high]; `fallback` when absent.
-result<std::uint64_t> number_parameter(const net::http_request& r, const std::string& name, std::uint64_t fallback,
-                                       std::uint64_t low, std::uint64_t high);
+result<std::uint64_t> number_parameter(const net::http_request& r, const std::string& name,
+                                       std::uint64_t fallback, std::uint64_t low, std::uint64_t high);
 /// Refuses query parameters that are not in `known`, with the nearest one.
 std::optional<refusal> check_parameters(const net::http_request& r, std::vector<std::string_view> known);
 /// Refuses keys of a body that are not in `known`.

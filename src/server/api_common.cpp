@@ -24,15 +24,16 @@ net::http_response reply(const api& a, const refusal& r) {
   return out;
 }
 
-result<std::uint64_t> number_parameter(const net::http_request& r, const std::string& name, std::uint64_t fallback,
-                                       std::uint64_t low, std::uint64_t high) {
+result<std::uint64_t> number_parameter(const net::http_request& r, const std::string& name,
+                                       std::uint64_t fallback, std::uint64_t low, std::uint64_t high) {
   const auto found = r.query.find(name);
   if (found == r.query.end()) return fallback;
   std::uint64_t n = 0;
   const char* end = found->second.data() + found->second.size();
   const auto [rest, ec] = std::from_chars(found->second.data(), end, n);
   if (ec != std::errc{} || rest != end || n < low || n > high) {
-    return refusal{errc::bad_field, fmt::format("`{}` must be a whole number from {} to {}", name, low, high), "", ""};
+    return refusal{errc::bad_field, fmt::format("`{}` must be a whole number from {} to {}", name, low, high),
+                   "", ""};
   }
   return n;
 }
@@ -49,7 +50,8 @@ refusal unknown_name(std::string what, std::string_view name, const std::vector<
 
 std::optional<refusal> check_parameters(const net::http_request& r, std::vector<std::string_view> known) {
   for (const auto& [name, value] : r.query) {
-    if (std::find(known.begin(), known.end(), name) == known.end()) return unknown_name("parameter", name, known);
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      return unknown_name("parameter", name, known);
   }
   return std::nullopt;
 }
@@ -102,13 +104,16 @@ matches match_ids(store::reader& reader, const std::string& text) {
 
 asio::awaitable<result<run_id>> resolve_run_id(api& a, std::string text) {
   if (const auto whole = parse_uuid(text)) co_return *whole;
-  std::function<matches(store::reader&)> query = [text](store::reader& reader) { return match_ids(reader, text); };
+  std::function<matches(store::reader&)> query = [text](store::reader& reader) {
+    return match_ids(reader, text);
+  };
   const matches found = co_await a.core.read(std::move(query));
   if (found.ids.size() == 1) co_return found.ids.front();
   refusal r{errc::not_found, fmt::format("there is no run `{}`", printable(text)), "",
             "give a whole id, its beginning, 4 or more characters of its end, `last`, or a job's name"};
   if (found.ids.size() > 1) {
-    r = {errc::conflict, fmt::format("`{}` fits more than one run", printable(text)), "", "give more of the id"};
+    r = {errc::conflict, fmt::format("`{}` fits more than one run", printable(text)), "",
+         "give more of the id"};
   }
   co_return r;
 }

@@ -31,7 +31,8 @@ std::string encode_event(const store::stored_fact& f) {
                      json::serialize(protocol::fact_to_json(f.sequence, f.fact)));
 }
 
-asio::awaitable<void> stream_facts(api& a, std::optional<std::uint64_t> after, std::shared_ptr<net::body_writer> body) {
+asio::awaitable<void> stream_facts(api& a, std::optional<std::uint64_t> after,
+                                   std::shared_ptr<net::body_writer> body) {
   if (!after) {  // a new follower starts at the present end
     const fact_rows newest = co_await facts_after(a, std::nullopt, 1);
     after = newest.rows.empty() ? 0 : newest.rows.back().sequence;
@@ -76,15 +77,17 @@ asio::awaitable<net::http_response> events(api& a, net::http_request r) {
     if (const auto last = parse_sequence(r.header("last-event-id"))) after = last;
     net::http_response out;
     out.content_type = "text/event-stream";
-    out.stream = [&a, after](std::shared_ptr<net::body_writer> body) { return stream_facts(a, after, std::move(body)); };
+    out.stream = [&a, after](std::shared_ptr<net::body_writer> body) {
+      return stream_facts(a, after, std::move(body));
+    };
     co_return out;
   }
   const fact_rows found = co_await facts_after(a, after, *limit);
   json::array items;
   for (const auto& row : found.rows) items.push_back(protocol::fact_to_json(row.sequence, row.fact));
   json::object page;
-  page["next_cursor"] =
-      found.rows.size() == *limit ? json::value(std::to_string(found.rows.back().sequence)) : json::value(nullptr);
+  page["next_cursor"] = found.rows.size() == *limit ? json::value(std::to_string(found.rows.back().sequence))
+                                                    : json::value(nullptr);
   page["items"] = std::move(items);
   co_return reply(a, page);
 }

@@ -69,7 +69,8 @@ asio::awaitable<net::http_response> apply(api& a, net::http_request r) {
   engine::apply_jobs request;
   request.jobs = std::move(*jobs);
   if (const json::value* dry = body->if_contains("dry_run"); dry != nullptr) {
-    if (!dry->is_bool()) co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
+    if (!dry->is_bool())
+      co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
     request.dry_run = dry->as_bool();
   }
   const engine::answer answer = co_await a.core.ask(std::move(request));
@@ -145,7 +146,9 @@ asio::awaitable<net::http_response> list(api& a, net::http_request r) {
   if (auto bad = check_parameters(r, {"cursor", "limit"})) co_return reply(a, *bad);
   const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
   if (!limit) co_return reply(a, limit.error());
-  std::function<job_rows(store::reader&)> query = [](store::reader& reader) { return job_rows{reader.list_jobs()}; };
+  std::function<job_rows(store::reader&)> query = [](store::reader& reader) {
+    return job_rows{reader.list_jobs()};
+  };
   const job_rows found = co_await a.core.read(std::move(query));
   const auto cursor = r.query.find("cursor");
   json::array items;
@@ -202,7 +205,8 @@ void add_job_routes(net::http_server& http, api& a) {
   http.add({"POST", "/api/v1/jobs:apply", [&a](net::http_request r) { return apply(a, std::move(r)); },
             limits::http_import_body});
   http.add({"GET", "/api/v1/jobs", [&a](net::http_request r) { return list(a, std::move(r)); }});
-  http.add({"GET", "/api/v1/jobs/{name}", [&a](net::http_request r) { return show(a, r.path_parameters[0]); }});
+  http.add(
+      {"GET", "/api/v1/jobs/{name}", [&a](net::http_request r) { return show(a, r.path_parameters[0]); }});
   http.add({"PUT", "/api/v1/jobs/{name}", [&a](net::http_request r) { return put(a, std::move(r)); }});
   http.add({"DELETE", "/api/v1/jobs/{name}", [&a](net::http_request r) { return remove(a, std::move(r)); }});
   http.add({"POST", "/api/v1/jobs/{name}/run", [&a](net::http_request r) { return run(a, std::move(r)); }});

@@ -103,7 +103,8 @@ log_look look(store::reader& reader, const log_request& q, const log_position& a
 }
 
 /// Splits so that no UTF-8 character is torn between two pieces, if the data is text at all.
-std::string encode_piece(int attempt, const std::string& stream, std::uint64_t offset, std::string_view data) {
+std::string encode_piece(int attempt, const std::string& stream, std::uint64_t offset,
+                         std::string_view data) {
   json::object o;
   o["attempt"] = attempt;
   o["stream"] = stream;
@@ -128,7 +129,8 @@ std::string encode_gap(int attempt, const std::string& stream, const store::outp
   return json::serialize(o) + "\n";
 }
 
-/// Text of one look; moves the position on. A torn UTF-8 character at the end of a live stream waits for its rest.
+/// Text of one look; moves the position on. A torn UTF-8 character at the end of a live stream waits for its
+/// rest.
 std::string render(const log_request& q, const log_look& seen, log_position& at) {
   if (at.attempt != seen.attempt) at = {seen.attempt, {}};
   std::string out;
@@ -142,19 +144,23 @@ std::string render(const log_request& q, const log_look& seen, log_position& at)
     if (whole < data.size() && whole > 0 && data.size() - whole < 4 && (!seen.attempt_over || seen.more)) {
       data = data.substr(0, whole);
     }
-    if (!data.empty()) out += q.plain ? std::string(data) : encode_piece(seen.attempt, stream, page.offset, data);
+    if (!data.empty())
+      out += q.plain ? std::string(data) : encode_piece(seen.attempt, stream, page.offset, data);
     at.next[stream] = std::max(page.offset + data.size(), at.next[stream]);
   }
   return out;
 }
 
 asio::awaitable<log_look> look_again(api& a, log_request q, log_position at) {
-  std::function<log_look(store::reader&)> query = [q, at](store::reader& reader) { return look(reader, q, at); };
+  std::function<log_look(store::reader&)> query = [q, at](store::reader& reader) {
+    return look(reader, q, at);
+  };
   log_look seen = co_await a.core.read(std::move(query));
   co_return seen;
 }
 
-asio::awaitable<void> stream_logs(api& a, log_request q, log_look first, std::shared_ptr<net::body_writer> body) {
+asio::awaitable<void> stream_logs(api& a, log_request q, log_look first,
+                                  std::shared_ptr<net::body_writer> body) {
   log_position at;
   log_look seen = std::move(first);
   while (body->open()) {
@@ -195,7 +201,8 @@ asio::awaitable<net::http_response> logs(api& a, net::http_request r) {
     co_return reply(a, refusal{errc::not_found, fmt::format("there is no run {}", to_string(*id)), "", ""});
   }
   if (q->attempt && first.attempt == 0) {
-    co_return reply(a, refusal{errc::not_found, fmt::format("this run has no attempt {}", *q->attempt), "", ""});
+    co_return reply(a,
+                    refusal{errc::not_found, fmt::format("this run has no attempt {}", *q->attempt), "", ""});
   }
   net::http_response out;
   out.content_type = q->plain ? "text/plain; charset=utf-8" : "application/x-ndjson";

@@ -21,7 +21,8 @@ json::object show_answer(const engine::run_answer& answer) {
 }
 
 result<store::run_filter> decode_filter(const net::http_request& r) {
-  if (auto bad = check_parameters(r, {"state", "job", "worker", "tag", "since", "cursor", "limit"})) return *bad;
+  if (auto bad = check_parameters(r, {"state", "job", "worker", "tag", "since", "cursor", "limit"}))
+    return *bad;
   store::run_filter f;
   const auto get = [&r](const char* name) {
     const auto found = r.query.find(name);
@@ -50,7 +51,8 @@ result<store::run_filter> decode_filter(const net::http_request& r) {
   if (const std::string since = get("since"); !since.empty()) {
     f.since = parse_rfc3339(since);
     if (const auto ago = parse_duration(since); !f.since && ago) f.since = read_wall_clock() - *ago;
-    if (!f.since) return refusal{errc::bad_field, "`since` must be an RFC 3339 time or a duration like 2h", "", ""};
+    if (!f.since)
+      return refusal{errc::bad_field, "`since` must be an RFC 3339 time or a duration like 2h", "", ""};
   }
   if (const std::string cursor = get("cursor"); !cursor.empty()) {
     f.before = parse_uuid(cursor);
@@ -67,9 +69,8 @@ asio::awaitable<net::http_response> list_runs(api& a, net::http_request r) {
   if (!filter) co_return reply(a, filter.error());
   store::run_filter wanted = *filter;
   ++wanted.limit;  // one more, to know whether there is a next page
-  std::function<std::vector<store::run_with_attempts>(store::reader&)> query = [wanted](store::reader& reader) {
-    return reader.list_runs(wanted);
-  };
+  std::function<std::vector<store::run_with_attempts>(store::reader&)> query =
+      [wanted](store::reader& reader) { return reader.list_runs(wanted); };
   auto rows = co_await a.core.read(std::move(query));
   json::value next = nullptr;
   if (rows.size() > filter->limit) {
@@ -89,7 +90,9 @@ struct found_run {
 };
 
 asio::awaitable<found_run> find_run(api& a, run_id id) {
-  std::function<found_run(store::reader&)> query = [id](store::reader& reader) { return found_run{reader.find_run(id)}; };
+  std::function<found_run(store::reader&)> query = [id](store::reader& reader) {
+    return found_run{reader.find_run(id)};
+  };
   found_run found = co_await a.core.read(std::move(query));
   co_return found;
 }
@@ -189,16 +192,19 @@ asio::awaitable<net::http_response> post_run(api& a, net::http_request r) {
 
 asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol::submission what) {
   if (a.core.disk().queued_bytes() > commit_backlog) {
-    co_return reply(a, refusal{errc::unavailable, "too much work is waiting for the disk", "", "try again in a second"});
+    co_return reply(
+        a, refusal{errc::unavailable, "too much work is waiting for the disk", "", "try again in a second"});
   }
   engine::submit_run request;
   request.what = std::move(what);
   request.fingerprint = hash64(r.path + "\n" + r.body);
   if (const std::string* key = r.header("idempotency-key")) {
-    const bool printable_ascii = std::all_of(key->begin(), key->end(), [](char c) { return c > ' ' && c < 127; });
+    const bool printable_ascii =
+        std::all_of(key->begin(), key->end(), [](char c) { return c > ' ' && c < 127; });
     if (key->empty() || key->size() > limits::idempotency_key || !printable_ascii) {
-      co_return reply(a, refusal{errc::bad_field,
-                                 "Idempotency-Key must be 1 to 255 printable ASCII characters without blanks", "", ""});
+      co_return reply(
+          a, refusal{errc::bad_field,
+                     "Idempotency-Key must be 1 to 255 printable ASCII characters without blanks", "", ""});
     }
     request.idempotency_key = *key;
   }
@@ -228,11 +234,14 @@ void add_run_routes(net::http_server& http, api& a) {
             [&a](net::http_request r) { return change_run(a, std::move(r), engine::cancel_run{}); }});
   http.add({"POST", "/api/v1/runs/{id}/retry",
             [&a](net::http_request r) { return change_run(a, std::move(r), engine::retry_run{}); }});
-  http.add({"POST", "/api/v1/runs/{id}/hold",
-            [&a](net::http_request r) { return change_run(a, std::move(r), engine::hold_run{{}, {}, true}); }});
-  http.add({"POST", "/api/v1/runs/{id}/release",
-            [&a](net::http_request r) { return change_run(a, std::move(r), engine::hold_run{{}, {}, false}); }});
-  http.add({"POST", "/api/v1/runs/{id}/resolve", [&a](net::http_request r) { return resolve(a, std::move(r)); }});
+  http.add({"POST", "/api/v1/runs/{id}/hold", [&a](net::http_request r) {
+              return change_run(a, std::move(r), engine::hold_run{{}, {}, true});
+            }});
+  http.add({"POST", "/api/v1/runs/{id}/release", [&a](net::http_request r) {
+              return change_run(a, std::move(r), engine::hold_run{{}, {}, false});
+            }});
+  http.add(
+      {"POST", "/api/v1/runs/{id}/resolve", [&a](net::http_request r) { return resolve(a, std::move(r)); }});
 }
 
 }  // namespace orchestrator::server

@@ -84,7 +84,8 @@ asio::awaitable<net::http_response> preview(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
   if (auto bad = check_keys(*body, {"schedule", "from", "count"})) co_return reply(a, *bad);
-  // The one decoder of job definitions reads the schedule too: it is put into the smallest definition there is.
+  // The one decoder of job definitions reads the schedule too: it is put into the smallest definition there
+  // is.
   json::object wrapped;
   wrapped["name"] = "preview";
   wrapped["builtin"] = "noop";
@@ -100,7 +101,8 @@ asio::awaitable<net::http_response> preview(api& a, net::http_request r) {
   std::int64_t count = next_default;
   if (count_value != nullptr) count = count_value->is_int64() ? count_value->as_int64() : 0;
   if (count < 1 || count > static_cast<std::int64_t>(next_max)) {
-    co_return reply(a, refusal{errc::bad_field, "`count` must be a whole number from 1 to 100", "/count", ""});
+    co_return reply(a,
+                    refusal{errc::bad_field, "`count` must be a whole number from 1 to 100", "/count", ""});
   }
   const auto& schedule = *definition->schedule;
   if (auto bad = engine::check_schedule(schedule)) co_return reply(a, *bad);
@@ -129,14 +131,17 @@ asio::awaitable<net::http_response> history(api& a, net::http_request r) {
   const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
   if (!limit) co_return reply(a, limit.error());
   std::optional<wall_time> before;
-  if (const auto cursor = r.query.find("cursor"); cursor != r.query.end()) before = parse_rfc3339(cursor->second);
+  if (const auto cursor = r.query.find("cursor"); cursor != r.query.end())
+    before = parse_rfc3339(cursor->second);
   const std::string name = r.path_parameters[0];
-  std::function<instant_rows(store::reader&)> query = [name, before, wanted = *limit + 1](store::reader& reader) {
+  std::function<instant_rows(store::reader&)> query = [name, before,
+                                                       wanted = *limit + 1](store::reader& reader) {
     return instant_rows{reader.find_job(name).has_value(), reader.list_instants(name, before, wanted)};
   };
   instant_rows found = co_await a.core.read(std::move(query));
   if (!found.job_known && found.rows.empty()) {
-    co_return reply(a, refusal{errc::not_found, fmt::format("there is no job `{}`", printable(name)), "", ""});
+    co_return reply(a,
+                    refusal{errc::not_found, fmt::format("there is no job `{}`", printable(name)), "", ""});
   }
   json::object page;
   page["next_cursor"] = nullptr;
@@ -161,13 +166,16 @@ asio::awaitable<net::http_response> history(api& a, net::http_request r) {
 
 void add_schedule_routes(net::http_server& http, api& a) {
   http.add({"GET", "/api/v1/schedules", [&a](net::http_request r) { return list(a, std::move(r)); }});
-  http.add({"GET", "/api/v1/schedules/{job}/next", [&a](net::http_request r) { return next(a, std::move(r)); }});
-  http.add({"GET", "/api/v1/schedules/{job}/history", [&a](net::http_request r) { return history(a, std::move(r)); }});
+  http.add(
+      {"GET", "/api/v1/schedules/{job}/next", [&a](net::http_request r) { return next(a, std::move(r)); }});
+  http.add({"GET", "/api/v1/schedules/{job}/history",
+            [&a](net::http_request r) { return history(a, std::move(r)); }});
   http.add({"POST", "/api/v1/schedules/{job}/pause",
             [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], true, true); }});
   http.add({"POST", "/api/v1/schedules/{job}/resume",
             [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], true, false); }});
-  http.add({"POST", "/api/v1/schedules:preview", [&a](net::http_request r) { return preview(a, std::move(r)); }});
+  http.add(
+      {"POST", "/api/v1/schedules:preview", [&a](net::http_request r) { return preview(a, std::move(r)); }});
 }
 
 }  // namespace orchestrator::server

@@ -11,7 +11,9 @@ asio::awaitable<net::http_response> version(api& a, net::http_request) {
 }
 
 asio::awaitable<net::http_response> status(api& a, net::http_request) {
-  std::function<store::run_counts(store::reader&)> query = [](store::reader& reader) { return reader.count_runs(); };
+  std::function<store::run_counts(store::reader&)> query = [](store::reader& reader) {
+    return reader.count_runs();
+  };
   const store::run_counts counts = co_await a.core.read(std::move(query));
   json::object runs;
   for (int s = 0; s <= static_cast<int>(run_state::skipped); ++s) {

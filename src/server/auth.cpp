@@ -42,19 +42,21 @@ bool write_new_file(const fs::path& file, const std::string& text) {
   const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   const std::string line = text + "\n";
-  const bool whole = ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) && ::fsync(fd) == 0;
+  const bool whole =
+      ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) && ::fsync(fd) == 0;
   return ::close(fd) == 0 && whole;
 }
 
 result<std::string> read_or_make(const fs::path& file, const std::string& kind) {
-  struct stat info {};
+  struct stat info{};
   if (::lstat(file.c_str(), &info) != 0) {
     const std::string secret = make_secret(kind);
     if (!write_new_file(file, secret)) return file_refusal(file, std::strerror(errno));
     return secret;
   }
   if (!S_ISREG(info.st_mode)) return file_refusal(file, "it is not a regular file");
-  if ((info.st_mode & 077) != 0) return file_refusal(file, "others than its owner can read it (wanted: mode 0600)");
+  if ((info.st_mode & 077) != 0)
+    return file_refusal(file, "others than its owner can read it (wanted: mode 0600)");
   std::ifstream in(file);
   std::string secret;
   std::getline(in, secret);
@@ -72,7 +74,8 @@ std::string_view after_scheme(const std::string* header, std::string_view scheme
   for (std::size_t i = 0; i < scheme.size(); ++i) {
     if (std::tolower(static_cast<unsigned char>((*header)[i])) != scheme[i]) return {};
   }
-  return (*header)[scheme.size()] == ' ' ? std::string_view(*header).substr(scheme.size() + 1) : std::string_view{};
+  return (*header)[scheme.size()] == ' ' ? std::string_view(*header).substr(scheme.size() + 1)
+                                         : std::string_view{};
 }
 
 }  // namespace
@@ -96,10 +99,12 @@ std::optional<refusal> authenticator::check_api(const net::http_request& head) c
   const std::string_view token = after_scheme(head.header("authorization"), "bearer");
   if (same_secret(token, admin_)) return std::nullopt;
   if (same_secret(token, worker_)) {
-    return refusal{errc::forbidden, "a worker's token cannot call the API", "", "use the token in admin.token"};
+    return refusal{errc::forbidden, "a worker's token cannot call the API", "",
+                   "use the token in admin.token"};
   }
-  return refusal{errc::unauthorised, "this request needs a valid token", "",
-                 "send `Authorization: Bearer TOKEN` with the content of admin.token in the server's data directory"};
+  return refusal{
+      errc::unauthorised, "this request needs a valid token", "",
+      "send `Authorization: Bearer TOKEN` with the content of admin.token in the server's data directory"};
 }
 
 std::optional<refusal> authenticator::check_worker(const net::http_request& head) const {
@@ -108,13 +113,15 @@ std::optional<refusal> authenticator::check_worker(const net::http_request& head
   const std::string_view bearer = after_scheme(header, "bearer");
   if (same_secret(bearer, worker_)) return std::nullopt;
   if (same_secret(bearer, admin_)) {
-    return refusal{errc::forbidden, "an admin token cannot register a worker", "", "use the token in worker.token"};
+    return refusal{errc::forbidden, "an admin token cannot register a worker", "",
+                   "use the token in worker.token"};
   }
   const auto basic = base64_decode(after_scheme(header, "basic"));
   if (basic && same_secret(*basic, "worker:" + worker_)) return std::nullopt;
-  return refusal{errc::unauthorised, "this worker has no valid token", "",
-                 "give the worker the content of worker.token in the server's data directory: ORCHESTRATOR_TOKEN_FILE, "
-                 "or ws://worker:TOKEN@host for a worker of the original protocol"};
+  return refusal{
+      errc::unauthorised, "this worker has no valid token", "",
+      "give the worker the content of worker.token in the server's data directory: ORCHESTRATOR_TOKEN_FILE, "
+      "or ws://worker:TOKEN@host for a worker of the original protocol"};
 }
 
 fs::path default_data_dir() {
@@ -124,7 +131,8 @@ fs::path default_data_dir() {
   return fs::path(home != nullptr && *home == '/' ? home : "/") / ".local/state/orchestrator/server";
 }
 
-std::optional<std::string> record_server(const std::string& host, std::uint16_t port, const fs::path& data_dir) {
+std::optional<std::string> record_server(const std::string& host, std::uint16_t port,
+                                         const fs::path& data_dir) {
   const fs::path dir = default_data_dir().parent_path() / "servers" / fmt::format("{}:{}", host, port);
   std::error_code ec;
   fs::create_directories(dir, ec);

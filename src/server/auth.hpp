@@ -1,5 +1,6 @@
-// Who may call what. Two tokens are made at the first start, in files of mode 0600 in the data directory: admin for
-// the HTTP API, worker for the worker endpoint. A worker's token cannot call the API and the other way round.
+// Who may call what. Two tokens are made at the first start, in files of mode 0600 in the data directory:
+// admin for the HTTP API, worker for the worker endpoint. A worker's token cannot call the API and the other
+// way round.
 #pragma once
 
 #include <filesystem>
@@ -28,8 +29,9 @@ class authenticator {
   std::string admin_, worker_;
 };
 
-/// Remembers under $XDG_STATE_HOME/orchestrator/servers/HOST:PORT which data directory serves that address, so that
-/// the CLI and workers of the same user find their tokens. Failure is not fatal: it is returned for the log.
+/// Remembers under $XDG_STATE_HOME/orchestrator/servers/HOST:PORT which data directory serves that address,
+/// so that the CLI and workers of the same user find their tokens. Failure is not fatal: it is returned for
+/// the log.
 std::optional<std::string> record_server(const std::string& host, std::uint16_t port,
                                          const std::filesystem::path& data_dir);
 

@@ -1,5 +1,5 @@
-// Feeds the engine and carries its effects out; see coordinator.hpp. The order within one step is: commits go to
-// the store first, then outputs that are already past the gate, then look-ups.
+// Feeds the engine and carries its effects out; see coordinator.hpp. The order within one step is: commits go
+// to the store first, then outputs that are already past the gate, then look-ups.
 #include "coordinator.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -17,7 +17,8 @@ namespace {
 
 constexpr auto use_awaitable = asio::use_awaitable;
 
-/// How often the loop proves that it is scheduled. A quarter of the threshold, so that a stall is never missed.
+/// How often the loop proves that it is scheduled. A quarter of the threshold, so that a stall is never
+/// missed.
 constexpr auto pulse_interval = std::chrono::milliseconds{250};
 
 engine_time clock_now() { return {read_mono_clock(), read_wall_clock()}; }
@@ -34,7 +35,8 @@ telemetry::level level_of(engine::note_level l) {
 
 }  // namespace
 
-coordinator::coordinator(asio::io_context& io, const engine::config& settings, net::websocket_options websocket)
+coordinator::coordinator(asio::io_context& io, const engine::config& settings,
+                         net::websocket_options websocket)
     : io_(io), websocket_options_(websocket), engine_(settings), timer_(io) {}
 
 store::store_events coordinator::events() {
@@ -72,7 +74,8 @@ void coordinator::close() {
   if (store_ != nullptr) store_->close();
 }
 
-// ---- requests and reads ----------------------------------------------------------------------------------------
+// ---- requests and reads
+// ----------------------------------------------------------------------------------------
 
 asio::awaitable<engine::answer> coordinator::ask_input(engine::input in, request_id id) {
   auto initiate = [this, id](auto handler, engine::input i) {
@@ -95,8 +98,8 @@ asio::awaitable<std::uint64_t> coordinator::read_into(std::function<void(store::
     });
   };
   const std::uint64_t revision =
-      co_await asio::async_initiate<const asio::use_awaitable_t<>, void(std::uint64_t)>(std::move(initiate),
-                                                                                       use_awaitable, std::move(fill));
+      co_await asio::async_initiate<const asio::use_awaitable_t<>, void(std::uint64_t)>(
+          std::move(initiate), use_awaitable, std::move(fill));
   co_return revision;
 }
 
@@ -135,7 +138,8 @@ asio::awaitable<bool> coordinator::wait_for_output(std::chrono::milliseconds lim
   return wait_on(output_waiters_, limit);
 }
 
-// ---- the engine ------------------------------------------------------------------------------------------------
+// ---- the engine
+// ------------------------------------------------------------------------------------------------
 
 void coordinator::feed(engine::input in) {
   carry_out(engine_.step(clock_now(), in));
@@ -179,7 +183,8 @@ void coordinator::carry_out(engine::output& o) {
     auto handler = std::move(found->second);
     requests_.erase(found);
     // Posted: the handler's coroutine may feed the engine again, and we are inside its effects.
-    asio::post(io_, [h = std::move(handler), a = std::move(*answered)]() mutable { std::move(h)(std::move(a)); });
+    asio::post(io_,
+               [h = std::move(handler), a = std::move(*answered)]() mutable { std::move(h)(std::move(a)); });
   } else if (auto* changed = std::get_if<engine::notify>(&o)) {
     notify(*changed);
   } else if (auto* line = std::get_if<engine::note>(&o)) {
@@ -212,7 +217,8 @@ void coordinator::look_up(engine::lookup& l) {
     if (const auto* run = std::get_if<run_id>(&key)) rows = r.fetch_run(*run);
     if (const auto* lease = std::get_if<lease_id>(&key)) rows = r.fetch_lease(*lease);
     if (const auto* text = std::get_if<std::string>(&key)) rows = r.fetch_key(*text);
-    asio::post(io_, [this, id, rows = std::move(rows)]() mutable { feed(engine::fetched{id, std::move(rows)}); });
+    asio::post(io_,
+               [this, id, rows = std::move(rows)]() mutable { feed(engine::fetched{id, std::move(rows)}); });
   });
 }
 
@@ -241,7 +247,8 @@ void coordinator::flush(worker_session& session) {
   }
 }
 
-// ---- time ------------------------------------------------------------------------------------------------------
+// ---- time
+// ------------------------------------------------------------------------------------------------------
 
 void coordinator::arm_timer() {
   const auto next = engine_.next_deadline();
@@ -262,8 +269,8 @@ void coordinator::arm_timer() {
   });
 }
 
-/// The stall rule: if this loop was not scheduled for over a second, its sockets are drained first, then every
-/// deadline is shifted by the pause, and only then is time judged again.
+/// The stall rule: if this loop was not scheduled for over a second, its sockets are drained first, then
+/// every deadline is shifted by the pause, and only then is time judged again.
 asio::awaitable<void> coordinator::watch_for_stalls() {
   while (!stopping_) {
     co_await net::sleep_for(pulse_interval);
@@ -283,7 +290,8 @@ asio::awaitable<void> coordinator::watch_for_stalls() {
   }
 }
 
-// ---- worker sessions -------------------------------------------------------------------------------------------
+// ---- worker sessions
+// -------------------------------------------------------------------------------------------
 
 void coordinator::accept_worker(std::shared_ptr<net::websocket> socket) {
   const session_id id{++last_session_};

@@ -1,5 +1,6 @@
-// The effect runner: feeds inputs to the engine and carries its effects out. Owned by server.cpp, used by the API
-// handlers and the worker sessions; everything runs on the one I/O thread. The store's threads only post here.
+// The effect runner: feeds inputs to the engine and carries its effects out. Owned by server.cpp, used by the
+// API handlers and the worker sessions; everything runs on the one I/O thread. The store's threads only post
+// here.
 #pragma once
 
 #include <functional>
@@ -44,7 +45,9 @@ class coordinator {
   template <class T>
   asio::awaitable<T> read(std::function<T(store::reader&)> query) {
     auto value = std::make_shared<T>();
-    std::function<void(store::reader&)> fill = [value, query = std::move(query)](store::reader& r) { *value = query(r); };
+    std::function<void(store::reader&)> fill = [value, query = std::move(query)](store::reader& r) {
+      *value = query(r);
+    };
     const std::uint64_t revision = co_await read_into(std::move(fill));
     co_await until_durable(revision);
     co_return std::move(*value);

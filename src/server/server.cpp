@@ -3,11 +3,11 @@
 
 #include <csignal>
 
+#include <fmt/format.h>
+#include <sys/resource.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <orchestrator/base/version.hpp>
 #include <orchestrator/net/http.hpp>
@@ -35,13 +35,17 @@ bool is_loopback(const std::string& host) {
 std::optional<std::string> refuse_exposure(const server_options& o) {
   if (is_loopback(o.listen_host)) return std::nullopt;
   if (o.auth == auth_mode::off) {
-    return fmt::format("--auth=off is for loopback only, and --listen {} is not loopback: listen on 127.0.0.1, or keep "
-                       "--auth=token", o.listen_host);
+    return fmt::format(
+        "--auth=off is for loopback only, and --listen {} is not loopback: listen on 127.0.0.1, or keep "
+        "--auth=token",
+        o.listen_host);
   }
   if (o.insecure_plaintext) return std::nullopt;
-  return fmt::format("--listen {} is reachable by others, and this connection is not encrypted: listen on 127.0.0.1 "
-                     "behind a TLS proxy, or give --insecure-plaintext to send tokens and commands readable by anyone "
-                     "on the network", o.listen_host);
+  return fmt::format(
+      "--listen {} is reachable by others, and this connection is not encrypted: listen on 127.0.0.1 "
+      "behind a TLS proxy, or give --insecure-plaintext to send tokens and commands readable by anyone "
+      "on the network",
+      o.listen_host);
 }
 
 /// Sockets are descriptors: the soft limit is raised to the hard one.
@@ -132,8 +136,10 @@ int daemon::listen() {
   add_routes();
   const auto port = http_->listen(options_.listen_host, options_.listen_port);
   if (!port) {
-    telemetry::error("cannot listen on {}:{}: {} (another coordinator may be running there; --listen HOST:0 picks a free "
-                     "port)", options_.listen_host, options_.listen_port, port.error().message());
+    telemetry::error(
+        "cannot listen on {}:{}: {} (another coordinator may be running there; --listen HOST:0 picks a free "
+        "port)",
+        options_.listen_host, options_.listen_port, port.error().message());
     return port.error() == boost::system::errc::permission_denied ? exit_permission : exit_unavailable;
   }
   if (auto problem = record_server(options_.listen_host, *port, options_.data_dir)) {

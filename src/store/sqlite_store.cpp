@@ -77,6 +77,12 @@ connection open_reader(const std::filesystem::path& file) {
   return db;
 }
 
+/// SQLite's count of its own memory costs a lock for each allocation, and nobody reads it. It can be switched
+/// off only before the first database of the process is opened.
+void skip_memory_statistics() {
+  [[maybe_unused]] static const int once = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 class sqlite_store final : public store {
  public:
   sqlite_store(owned_fd lock, const std::filesystem::path& dir, opened_databases databases,
@@ -124,6 +130,7 @@ class sqlite_store final : public store {
 boost::system::result<opened_store, open_failure> open_sqlite_store(const std::filesystem::path& dir,
                                                                     wall_time now, store_events events,
                                                                     store_hooks hooks) {
+  skip_memory_statistics();
   try {
     prepare_data_dir(dir);
     owned_fd lock = lock_data_dir(dir);

@@ -117,14 +117,10 @@ logging_state& state() {
 
 std::string_view word_for(level l) {
   switch (l) {
-    case level::debug:
-      return "DEBUG";
-    case level::info:
-      return "INFO";
-    case level::warning:
-      return "WARNING";
-    case level::error:
-      return "ERROR";
+    case level::debug: return "DEBUG";
+    case level::info: return "INFO";
+    case level::warning: return "WARNING";
+    case level::error: return "ERROR";
   }
   return "ERROR";
 }

@@ -97,26 +97,24 @@ class Crashes(WorldTest):
         self.assertEqual(len(accepted), len(submitter.accepted), "two keys got one run")
         self.assertEqual(accepted - started_runs, set(), "succeeded without a start")
         per_run = collections.Counter(run for run, _, _ in starts)
-        print(f"{KILLS} kills -9 of the coordinator: {len(accepted)} runs accepted, {submitter.replays} answers replayed "
-              f"by key, {len(starts)} starts, most starts of one lease {max(per_lease.values())}, most of one run "
-              f"{max(per_run.values())}, 0 lost", flush=True)
+        print(f"{KILLS} kills -9 of the coordinator: {len(accepted)} runs accepted, {submitter.replays} answers "
+              f"replayed by key, {len(starts)} starts, most starts of one lease "
+              f"{max(per_lease.values())}, most of one run {max(per_run.values())}, 0 lost", flush=True)
 
     def test_kill_9_of_the_worker_daemon_neither_kills_nor_forgets_its_jobs(self):
         world = self.world
         world.start_server()
         ledger = Ledger(world.dir / "ledger")
         worker = world.start_worker(slots=4)
-        gate = world.dir / "gate"
-        os.mkfifo(gate)
+        go = world.dir / "go"
         line = "echo \"$ORCHESTRATOR_RUN_ID $ORCHESTRATOR_LEASE $$\" >> " + str(ledger.path)
-        runs = [world.submit(command=["sh", "-c", f"{line}; echo before; read x < {gate}; echo after"]) for _ in range(3)]
+        runs = [world.submit(command=["sh", "-c", f"{line}; echo before; "
+                                           f"until test -e {go}; do sleep 0.05; done; echo after"]) for _ in range(3)]
         eventually(lambda: len(ledger.starts()) == 3, "three jobs run")
         for run in runs:
             eventually(lambda: world.output(run["id"]) == "before\n", "the first line is shown")
         worker.kill()
-        for _ in runs:  # they end while no daemon is there
-            with open(gate, "w") as f:
-                f.write("go\n")
+        go.touch()  # they end while no daemon is there
         pids = [int(pid) for _, _, pid in ledger.starts()]
         eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the jobs ended without a daemon")
         world.start_worker(slots=4)

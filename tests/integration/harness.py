@@ -78,6 +78,13 @@ class Process:
             self.process.kill()
         return self.process.wait(LIMIT)
 
+    def close(self):
+        self.kill()
+        self._reader.join(LIMIT)
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
     def terminate(self):
         if self.process.poll() is None:
             self.process.terminate()
@@ -136,7 +143,9 @@ class World:
     def close(self):
         for child in reversed(self.processes):
             child.kill()
-        self._end_supervisors()
+        self._end_supervisors()  # a supervisor holds its daemon's stderr
+        for child in self.processes:
+            child.close()
         for _ in range(50):  # a dying process may still write into its directory
             shutil.rmtree(self.dir, ignore_errors=True)
             if not self.dir.exists():

@@ -23,7 +23,8 @@ class LegacyServer:
 
     def _collect(self):
         for line in self.process.stdout:
-            self.shown.append(json.loads(line))
+            if line.startswith("{"):  # uvicorn may print a line of its own
+                self.shown.append(json.loads(line))
 
     def received(self, kind):
         return [s["received"] for s in list(self.shown) if s.get("received", {}).get("type") == kind]

@@ -1,5 +1,5 @@
-// A world for tests of the coordinator's core: virtual time, a disk that syncs only when told to, and workers that
-// say what the script says. After every step the core's invariants are checked.
+// A world for tests of the coordinator's core: virtual time, a disk that syncs only when told to, and workers
+// that say what the script says. After every step the core's invariants are checked.
 #pragma once
 
 #include <algorithm>
@@ -316,7 +316,8 @@ class world {
         std::count_if(disk.facts.begin(), disk.facts.end(), [&](const fact& f) { return f.type == type; }));
   }
   bool noted(std::string_view text) const {
-    return std::any_of(notes.begin(), notes.end(), [&](const note& n) { return n.text.find(text) != std::string::npos; });
+    return std::any_of(notes.begin(), notes.end(),
+                       [&](const note& n) { return n.text.find(text) != std::string::npos; });
   }
   const engine_view& view() const { return core_->view(); }
   std::optional<mono_time> next_deadline() const { return core_->next_deadline(); }
@@ -482,7 +483,8 @@ class test_worker {
     return r;
   }
   std::uint64_t finish(const protocol::execute_job& offer,
-                       protocol::result_status status = protocol::result_status::success, std::uint32_t crc = 0xabc) {
+                       protocol::result_status status = protocol::result_status::success,
+                       std::uint32_t crc = 0xabc) {
     return say(result_for(offer, status, status == protocol::result_status::failure ? 3 : 0), crc);
   }
   void output(const protocol::execute_job& offer, std::uint64_t offset, std::string data,
@@ -576,8 +578,8 @@ class legacy_worker {
     }
     return last;
   }
-  void finish(const protocol::execute_job& what, protocol::result_status status = protocol::result_status::success,
-              std::string log = "") {
+  void finish(const protocol::execute_job& what,
+              protocol::result_status status = protocol::result_status::success, std::string log = "") {
     protocol::job_result r;
     r.job_id = what.job_id;
     r.worker_id = form.worker_id;

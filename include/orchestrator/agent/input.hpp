@@ -18,25 +18,31 @@ namespace orchestrator::agent {
 struct config {
   std::string worker_id, hostname, platform, version;
   int slots = 1;
-  int credit = 0;                       ///< attempts it will hold waiting beyond slots
+  int credit = 0;  ///< attempts it will hold waiting beyond slots
   std::map<std::string, std::string> labels;
   int pid = 0;
   uuid instance;
   std::string boot_id, process;
-  std::string url;                      ///< for log lines
+  std::string url;  ///< for log lines
   milliseconds heartbeat_interval{60'000};
   milliseconds retry_delay{5'000}, retry_max{60'000};
   milliseconds ping_interval{20'000};
   std::map<std::string, std::string> base_env;  ///< PATH, HOME, USER, LANG, TZ of the worker
   std::string start_directory;
-  std::string output_directory;         ///< ORCHESTRATOR_OUTPUT is a file of the lease in it; empty: not set
+  std::string output_directory;  ///< ORCHESTRATOR_OUTPUT is a file of the lease in it; empty: not set
   std::uint64_t seed = 1;
 };
 
 /// A record of the outbox as the agent wrote it.
-struct stored_record { std::uint64_t lease = 0; std::string kind, body; };
+struct stored_record {
+  std::uint64_t lease = 0;
+  std::string kind, body;
+};
 
-struct spool_state { std::string stream; std::uint64_t end = 0; };
+struct spool_state {
+  std::string stream;
+  std::uint64_t end = 0;
+};
 
 /// How a process ended, from the supervisor.
 struct process_end {
@@ -64,44 +70,83 @@ struct supervised_process {
 struct started {
   std::vector<stored_record> records;
   std::uint64_t highest_lease = 0;
-  std::string cluster;                  ///< of that outbox, empty if none yet
+  std::string cluster;  ///< of that outbox, empty if none yet
   std::uint64_t term = 0;
   std::vector<supervised_process> processes;
   bool supervisor_fresh = true;
-  std::string warning;                  ///< torn or quarantined bytes, for the log
+  std::string warning;  ///< torn or quarantined bytes, for the log
 };
 /// The outbox of another cluster is in place (after effect switch_outbox).
-struct outbox_switched { std::vector<stored_record> records; std::uint64_t highest_lease = 0; };
+struct outbox_switched {
+  std::vector<stored_record> records;
+  std::uint64_t highest_lease = 0;
+};
 
 struct connected {};
 /// Connecting failed; `message` is for people ("Connection refused").
-struct connect_failed { std::string message; };
-struct frame { std::vector<protocol::coordinator_message> messages; std::string bad; };  ///< bad: not decodable
+struct connect_failed {
+  std::string message;
+};
+struct frame {
+  std::vector<protocol::coordinator_message> messages;
+  std::string bad;
+};  ///< bad: not decodable
 /// A ping of ours was answered; `sent` is when it left.
-struct pong { boot_time sent; };
-struct disconnected { std::uint16_t code = 1006; std::string reason; };
+struct pong {
+  boot_time sent;
+};
+struct disconnected {
+  std::uint16_t code = 1006;
+  std::string reason;
+};
 
-struct process_started { std::uint64_t lease = 0; };
-struct process_output { std::uint64_t lease = 0; std::string stream; std::uint64_t end = 0; };
-struct process_ended { process_end end; };
-/// The supervisor died. `killed`: leases of which no process is left for certain; for the others the core asks by
-/// kill_leftovers.
-struct supervisor_lost { std::vector<std::uint64_t> killed; };
+struct process_started {
+  std::uint64_t lease = 0;
+};
+struct process_output {
+  std::uint64_t lease = 0;
+  std::string stream;
+  std::uint64_t end = 0;
+};
+struct process_ended {
+  process_end end;
+};
+/// The supervisor died. `killed`: leases of which no process is left for certain; for the others the core
+/// asks by kill_leftovers.
+struct supervisor_lost {
+  std::vector<std::uint64_t> killed;
+};
 /// Every process of the lease was looked for and killed; `none_left` if that worked within the time allowed.
-struct leftovers_killed { std::uint64_t lease = 0; bool none_left = true; };
+struct leftovers_killed {
+  std::uint64_t lease = 0;
+  bool none_left = true;
+};
 /// Bytes of a stream the agent asked for by read_spool.
-struct spool_data { std::uint64_t lease = 0; std::string stream; std::uint64_t asked = 0, offset = 0; std::string data; };
+struct spool_data {
+  std::uint64_t lease = 0;
+  std::string stream;
+  std::uint64_t asked = 0, offset = 0;
+  std::string data;
+};
 
-struct load_report { double load = 0; std::int64_t memory_bytes = 0; };
+struct load_report {
+  double load = 0;
+  std::int64_t memory_bytes = 0;
+};
 struct tick {};
 enum class stop_mode { leave, drain, kill };
-struct stop { stop_mode mode = stop_mode::leave; };
-/// A write to the outbox failed: nothing that depended on it may be acknowledged. `not_done` is the rest of the list
-/// of effects, the failed one first; none of it was carried out.
-struct outbox_failed { std::string message; effects not_done; };
+struct stop {
+  stop_mode mode = stop_mode::leave;
+};
+/// A write to the outbox failed: nothing that depended on it may be acknowledged. `not_done` is the rest of
+/// the list of effects, the failed one first; none of it was carried out.
+struct outbox_failed {
+  std::string message;
+  effects not_done;
+};
 
 using input = std::variant<started, outbox_switched, connected, connect_failed, frame, pong, disconnected,
-                           process_started, process_output, process_ended, supervisor_lost, leftovers_killed, spool_data,
-                           load_report, tick, stop, outbox_failed>;
+                           process_started, process_output, process_ended, supervisor_lost, leftovers_killed,
+                           spool_data, load_report, tick, stop, outbox_failed>;
 
 }  // namespace orchestrator::agent

@@ -11,12 +11,14 @@ namespace orchestrator::limits {
 using namespace std::chrono_literals;
 
 // Wire (worker protocol)
-inline constexpr std::size_t frame_before_registration = 1024 * 1024;  ///< a registration lists every lease of its worker
+inline constexpr std::size_t frame_before_registration =
+    1024 * 1024;  ///< a registration lists every lease of its worker
 inline constexpr std::size_t frame = 1024 * 1024;
-inline constexpr std::size_t legacy_result_frame = 16 * 1024 * 1024;  ///< the original sends whole logs at once
-inline constexpr std::size_t batch_messages = 1024;                   ///< messages in one JSON array
-inline constexpr int bad_messages_in_a_row = 10;                      ///< then close 1008
-inline constexpr auto registration_deadline = 10s;                    ///< then close 4002
+inline constexpr std::size_t legacy_result_frame =
+    16 * 1024 * 1024;                                ///< the original sends whole logs at once
+inline constexpr std::size_t batch_messages = 1024;  ///< messages in one JSON array
+inline constexpr int bad_messages_in_a_row = 10;     ///< then close 1008
+inline constexpr auto registration_deadline = 10s;   ///< then close 4002
 inline constexpr std::size_t outbound_queue_bytes = 4 * 1024 * 1024;  ///< per peer; beyond: close 4008
 inline constexpr std::size_t unread_bytes = 4 * 1024 * 1024;          ///< per registered worker
 inline constexpr int legacy_acks_while_busy = 16;  ///< its library stops reading after 32 unread frames
@@ -80,12 +82,12 @@ inline constexpr std::size_t unknown_results_kept_days = 7;
 inline constexpr auto lease_ttl_default = 60s;
 inline constexpr auto lease_ttl_min = 2s;
 inline constexpr auto lease_ttl_max = 24h;
-inline constexpr auto lease_slack = 10s;            ///< lost at TTL + slack of silence
-inline constexpr auto restart_grace_min = 60s;      ///< lost no earlier than start + max(TTL, this) + extra
+inline constexpr auto lease_slack = 10s;        ///< lost at TTL + slack of silence
+inline constexpr auto restart_grace_min = 60s;  ///< lost no earlier than start + max(TTL, this) + extra
 inline constexpr auto restart_grace_extra = 25s;
-inline constexpr auto stall_threshold = 1s;         ///< a longer pause of ours shifts every deadline
+inline constexpr auto stall_threshold = 1s;  ///< a longer pause of ours shifts every deadline
 inline constexpr auto offer_ack_deadline = 30s;
-inline constexpr auto run_deadline_slack = 60s;     ///< after timeout + grace the attempt ends anyway
+inline constexpr auto run_deadline_slack = 60s;  ///< after timeout + grace the attempt ends anyway
 
 // Store
 inline constexpr std::size_t commit_mutations = 4'096;
@@ -95,7 +97,8 @@ inline constexpr std::size_t outbox_segment = 8 * 1024 * 1024;
 inline constexpr std::size_t outbox_bytes = 1024 * 1024 * 1024;
 
 // Log
-inline constexpr std::size_t log_lines = 8'192;       ///< waiting for stderr; newer ones are dropped and counted
-inline constexpr std::size_t log_line_bytes = 4'000;  ///< of one line's text: with level and time below PIPE_BUF
+inline constexpr std::size_t log_lines = 8'192;  ///< waiting for stderr; newer ones are dropped and counted
+inline constexpr std::size_t log_line_bytes =
+    4'000;  ///< of one line's text: with level and time below PIPE_BUF
 
 }  // namespace orchestrator::limits

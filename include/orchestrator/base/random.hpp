@@ -1,5 +1,5 @@
-// A small seeded generator (xoshiro256**, Blackman and Vigna). It lives inside a core's state and is seeded by
-// input, so that a simulation replays byte for byte. Not for secrets.
+// A small seeded generator (xoshiro256**, Blackman and Vigna). It lives inside a core's state and is seeded
+// by input, so that a simulation replays byte for byte. Not for secrets.
 #pragma once
 
 #include <array>

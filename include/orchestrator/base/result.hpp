@@ -11,26 +11,27 @@ namespace orchestrator {
 
 /// Why something was refused. HTTP status, CLI exit code and wire code are each derived from it in one table.
 enum class errc {
-  bad_json,        ///< not JSON, or JSON outside our limits (depth, duplicate key, NUL)
-  bad_field,       ///< a known field with a value outside its type or range
-  unknown_field,   ///< a key nobody reads: most often a typing error
-  not_found,       ///< no such job, run, worker
-  conflict,        ///< the present state forbids it (delete with live runs, name taken)
-  precondition,    ///< If-Match named another version than the present one
-  key_reused,      ///< the idempotency key was used with another request
-  limit,           ///< a documented limit would be exceeded
-  no_space,        ///< the disk is full: new work is refused so that old work is not harmed
-  unavailable,     ///< not now: starting, stopping, or too many waiting
-  unauthorised,    ///< no or wrong credential
-  forbidden,       ///< the credential does not allow it
-  too_large,       ///< body or message above its limit
-  unsupported,     ///< media type, protocol version or feature we do not speak
+  bad_json,       ///< not JSON, or JSON outside our limits (depth, duplicate key, NUL)
+  bad_field,      ///< a known field with a value outside its type or range
+  unknown_field,  ///< a key nobody reads: most often a typing error
+  not_found,      ///< no such job, run, worker
+  conflict,       ///< the present state forbids it (delete with live runs, name taken)
+  precondition,   ///< If-Match named another version than the present one
+  key_reused,     ///< the idempotency key was used with another request
+  limit,          ///< a documented limit would be exceeded
+  no_space,       ///< the disk is full: new work is refused so that old work is not harmed
+  unavailable,    ///< not now: starting, stopping, or too many waiting
+  unauthorised,   ///< no or wrong credential
+  forbidden,      ///< the credential does not allow it
+  too_large,      ///< body or message above its limit
+  unsupported,    ///< media type, protocol version or feature we do not speak
 };
 
 /// The stable word for `code` in problems, logs and wire errors, e.g. "bad_field".
 const char* to_string(errc code);
 
-/// One refusal. `detail` is a sentence for people; `pointer` is the JSON pointer of the offending value, if any.
+/// One refusal. `detail` is a sentence for people; `pointer` is the JSON pointer of the offending value, if
+/// any.
 struct refusal {
   errc code = errc::bad_field;
   std::string detail;

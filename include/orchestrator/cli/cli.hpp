@@ -1,5 +1,5 @@
-// The command line: `orchestrator <noun> <verb>` as a client of the HTTP API, and the flags of the two roles. Called by
-// main.cpp.
+// The command line: `orchestrator <noun> <verb>` as a client of the HTTP API, and the flags of the two roles.
+// Called by main.cpp.
 #pragma once
 
 #include <functional>
@@ -25,15 +25,15 @@ enum exit_code {
   exit_ours = 125,  ///< with --wait: anything that is not the command's own end
 };
 
-/// What is wrong with a schedule (cron syntax, never fires, unknown zone), so that job files are checked where they are
-/// written. main.cpp passes the engine's check, which this layer cannot reach.
+/// What is wrong with a schedule (cron syntax, never fires, unknown zone), so that job files are checked
+/// where they are written. main.cpp passes the engine's check, which this layer cannot reach.
 using schedule_check = std::function<std::optional<refusal>(const schedule&)>;
 
 /// Runs a client command and returns its exit code.
 int run_client(int argc, char** argv, schedule_check check);
 
-/// What --role was given, and that role's settings; or an exit code when there is nothing to run (help, wrong flags:
-/// daemons answer 64).
+/// What --role was given, and that role's settings; or an exit code when there is nothing to run (help, wrong
+/// flags: daemons answer 64).
 struct role_request {
   std::string role;
   settings values;

@@ -1,6 +1,6 @@
-// The one rule the design rests on: an output leaves when every mutation issued before it is on disk, even if its
-// own input changed nothing. Outputs for one target keep their order; an output that also waits for job output
-// (the other database) holds back only its own target.
+// The one rule the design rests on: an output leaves when every mutation issued before it is on disk, even if
+// its own input changed nothing. Outputs for one target keep their order; an output that also waits for job
+// output (the other database) holds back only its own target.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,9 @@ class commit_gate {
     std::uint64_t number = 0;
     std::uint64_t output_number = 0;
   };
-  std::deque<held_output> main_;                                ///< wait for `number` only, in order
-  std::map<session_id, std::deque<held_output>> per_session_;   ///< targets with output in flight; 0: no session
+  std::deque<held_output> main_;  ///< wait for `number` only, in order
+  std::map<session_id, std::deque<held_output>>
+      per_session_;  ///< targets with output in flight; 0: no session
   std::uint64_t durable_ = 0;
   std::uint64_t durable_output_ = 0;
 };

@@ -8,7 +8,8 @@ namespace orchestrator::engine {
 
 struct config {
   milliseconds lease_ttl = limits::lease_ttl_default;  ///< 2 s .. 24 h
-  milliseconds ping_interval{20'000};   ///< the session's is min(this, smallest TTL / 3); the core says when it changes
+  milliseconds ping_interval{
+      20'000};  ///< the session's is min(this, smallest TTL / 3); the core says when it changes
   milliseconds ping_timeout{10'000};
   milliseconds stale_after{90'000};     ///< since the last frame: shown as stale
   milliseconds offline_after{180'000};  ///< shown as offline

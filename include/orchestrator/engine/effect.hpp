@@ -1,5 +1,5 @@
-// What the coordinator's core wants done. `outputs` are already past the commit gate: their causes are on disk,
-// and the shell sends them at once and in order.
+// What the coordinator's core wants done. `outputs` are already past the commit gate: their causes are on
+// disk, and the shell sends them at once and in order.
 #pragma once
 
 #include <cstdint>
@@ -14,23 +14,53 @@
 
 namespace orchestrator::engine {
 
-// ---- outputs ---------------------------------------------------------------------------------------------------
+// ---- outputs
+// ---------------------------------------------------------------------------------------------------
 
 /// A message for the session it was made for. If that session is gone it is dropped, never redirected.
-struct send { session_id session; protocol::coordinator_message message; };
-struct close_session { session_id session; std::uint16_t code = 1000; std::string reason; };
+struct send {
+  session_id session;
+  protocol::coordinator_message message;
+};
+struct close_session {
+  session_id session;
+  std::uint16_t code = 1000;
+  std::string reason;
+};
 /// Pings go every so often on this session from now on.
-struct set_ping_interval { session_id session; milliseconds interval{20'000}; };
+struct set_ping_interval {
+  session_id session;
+  milliseconds interval{20'000};
+};
 /// This session registered: larger frames are allowed (limits::frame, legacy: legacy_result_frame), and it
 /// counts as authenticated work.
-struct session_registered { session_id session; std::string worker_id; bool legacy = false; bool batch = false; };
+struct session_registered {
+  session_id session;
+  std::string worker_id;
+  bool legacy = false;
+  bool batch = false;
+};
 /// Ask for a pong now: before a loss by silence, and before a duplicate worker id is judged.
-struct ping_session { session_id session; };
+struct ping_session {
+  session_id session;
+};
 
-struct run_answer { orchestrator::run run; std::optional<run_spec> spec; bool created = false; bool replayed = false; };
-struct purged_answer { run_id id; };             ///< a replayed key whose run retention has removed
+struct run_answer {
+  orchestrator::run run;
+  std::optional<run_spec> spec;
+  bool created = false;
+  bool replayed = false;
+};
+struct purged_answer {
+  run_id id;
+};  ///< a replayed key whose run retention has removed
 struct jobs_answer {
-  struct change { std::string name; std::uint32_t version = 0; bool created = false; bool changed = false; };
+  struct change {
+    std::string name;
+    std::uint32_t version = 0;
+    bool created = false;
+    bool changed = false;
+  };
   std::vector<change> changes;
 };
 struct done_answer {};
@@ -41,16 +71,25 @@ struct answer {
 };
 
 /// Something people may be watching changed, and is durable: waiters of a run, /events, the live feed.
-struct notify { std::vector<run_id> runs; bool facts = false; bool output = false; std::vector<lease_id> leases; };
+struct notify {
+  std::vector<run_id> runs;
+  bool facts = false;
+  bool output = false;
+  std::vector<lease_id> leases;
+};
 
 /// A log line; operators grep for some of them (protocol page, "Log lines").
 enum class note_level { debug, info, warning, error };
-struct note { note_level level = note_level::info; std::string text; };
+struct note {
+  note_level level = note_level::info;
+  std::string text;
+};
 
-using output = std::variant<send, close_session, set_ping_interval, session_registered, ping_session, answer, notify,
-                            note>;
+using output = std::variant<send, close_session, set_ping_interval, session_registered, ping_session, answer,
+                            notify, note>;
 
-// ---- look-ups --------------------------------------------------------------------------------------------------
+// ---- look-ups
+// --------------------------------------------------------------------------------------------------
 
 /// Rows that left memory; comes back as `fetched`. The message that needs them is parked.
 struct fetch {
@@ -58,7 +97,9 @@ struct fetch {
   std::variant<run_id, lease_id, std::string> key;  ///< the string is an idempotency key
 };
 /// The shell reads the zone's table from the system; comes back as `zone_loaded`.
-struct load_zone { std::string name; };
+struct load_zone {
+  std::string name;
+};
 using lookup = std::variant<fetch, load_zone>;
 
 struct effects {

@@ -1,9 +1,11 @@
-// The coordinator's core: every decision about jobs, runs, attempts, leases and workers, as a deterministic state
-// machine. No clock, socket, file, thread, random source, logger or co_await inside: `step` is handed the time and
-// an input and returns effects. The server's shell (and the simulator) moves bytes and carries effects out.
+// The coordinator's core: every decision about jobs, runs, attempts, leases and workers, as a deterministic
+// state machine. No clock, socket, file, thread, random source, logger or co_await inside: `step` is handed
+// the time and an input and returns effects. The server's shell (and the simulator) moves bytes and carries
+// effects out.
 //
-// Where to look: a duplicate result is refused in on_result (`record_result`), an output is held back until its cause is
-// on disk in commit_gate, a run is placed in dispatcher, a lease ends in lease_table, an instant fires in timetable.
+// Where to look: a duplicate result is refused in on_result (`record_result`), an output is held back until
+// its cause is on disk in commit_gate, a run is placed in dispatcher, a lease ends in lease_table, an instant
+// fires in timetable.
 #pragma once
 
 #include <memory>
@@ -23,15 +25,15 @@ class engine {
   engine& operator=(engine&&) noexcept;
 
   /// One input, one batch of mutations at most. Total: never throws; a broken invariant aborts (ORC_CHECK).
-  /// Inputs are processed while commits are in flight. After the last input of a turn the shell gives `turn_end`, which
-  /// runs the dispatcher once.
+  /// Inputs are processed while commits are in flight. After the last input of a turn the shell gives
+  /// `turn_end`, which runs the dispatcher once.
   effects step(engine_time now, const input& in);
 
   /// When `tick` should be given next. The shell owns the one timer.
   std::optional<mono_time> next_deadline() const;
 
-  /// Read-only answers about live state, for API reads that the store cannot give. The shell shows them only when
-  /// `issued()` is durable (see gate_read).
+  /// Read-only answers about live state, for API reads that the store cannot give. The shell shows them only
+  /// when `issued()` is durable (see gate_read).
   const engine_view& view() const;
 
   /// Cross-checks every index; the first broken invariant as a sentence, or nothing.

@@ -1,5 +1,5 @@
-// Everything that can happen to the coordinator's core. Plain structs, comparable, so that tests and traces can
-// print and replay them.
+// Everything that can happen to the coordinator's core. Plain structs, comparable, so that tests and traces
+// can print and replay them.
 #pragma once
 
 #include <cstdint>
@@ -17,21 +17,39 @@
 namespace orchestrator::engine {
 
 /// The first input, once: what the store found, and the seed of the one random generator.
-struct started { orchestrator::snapshot snapshot; std::uint64_t seed = 1; };
+struct started {
+  orchestrator::snapshot snapshot;
+  std::uint64_t seed = 1;
+};
 
-// ---- people ----------------------------------------------------------------------------------------------------
+// ---- people
+// ----------------------------------------------------------------------------------------------------
 
 struct submit_run {
   request_id request;
   protocol::submission what;
-  std::string idempotency_key;      ///< empty: none
-  std::uint64_t fingerprint = 0;    ///< hash64 of the request body
+  std::string idempotency_key;    ///< empty: none
+  std::uint64_t fingerprint = 0;  ///< hash64 of the request body
 };
-struct cancel_run { request_id request; run_id run; };
-struct retry_run { request_id request; run_id run; };
-struct hold_run { request_id request; run_id run; bool held = true; };
+struct cancel_run {
+  request_id request;
+  run_id run;
+};
+struct retry_run {
+  request_id request;
+  run_id run;
+};
+struct hold_run {
+  request_id request;
+  run_id run;
+  bool held = true;
+};
 /// A person settles an `unknown` run.
-struct resolve_run { request_id request; run_id run; run_state as = run_state::failed; };
+struct resolve_run {
+  request_id request;
+  run_id run;
+  run_state as = run_state::failed;
+};
 /// All or nothing: one refusal refuses the whole list and changes nothing.
 struct apply_jobs {
   request_id request;
@@ -39,46 +57,94 @@ struct apply_jobs {
   std::optional<std::uint32_t> if_version;  ///< If-Match of a single PUT; 0 = must not exist yet
   bool dry_run = false;
 };
-struct delete_job { request_id request; std::string name; bool cancel_runs = false; };
-struct pause_job { request_id request; std::string name; bool schedule_only = false; bool paused = true; };
-struct drain_worker { request_id request; std::string worker_id; bool on = true; };
+struct delete_job {
+  request_id request;
+  std::string name;
+  bool cancel_runs = false;
+};
+struct pause_job {
+  request_id request;
+  std::string name;
+  bool schedule_only = false;
+  bool paused = true;
+};
+struct drain_worker {
+  request_id request;
+  std::string worker_id;
+  bool on = true;
+};
 /// Forgets a worker that is gone and holds nothing.
-struct remove_worker { request_id request; std::string worker_id; };
+struct remove_worker {
+  request_id request;
+  std::string worker_id;
+};
 
-// ---- workers ---------------------------------------------------------------------------------------------------
+// ---- workers
+// ---------------------------------------------------------------------------------------------------
 
 /// A WebSocket was accepted; its messages follow.
-struct session_opened { session_id session; std::string peer; };
+struct session_opened {
+  session_id session;
+  std::string peer;
+};
 /// One decoded frame, in order.
-struct session_frame { session_id session; std::vector<protocol::worker_message> messages; };
+struct session_frame {
+  session_id session;
+  std::vector<protocol::worker_message> messages;
+};
 /// A frame that is not a JSON object with a string `type`.
-struct session_bad_frame { session_id session; refusal why; };
+struct session_bad_frame {
+  session_id session;
+  refusal why;
+};
 /// A pong or ping of the WebSocket came.
-struct session_alive { session_id session; };
-struct session_closed { session_id session; std::uint16_t code = 1006; std::string reason; };
+struct session_alive {
+  session_id session;
+};
+struct session_closed {
+  session_id session;
+  std::uint16_t code = 1006;
+  std::string reason;
+};
 
-// ---- the store and the shell -----------------------------------------------------------------------------------
+// ---- the store and the shell
+// -----------------------------------------------------------------------------------
 
 /// All batches up to `number` are on disk.
-struct persisted { std::uint64_t number = 0; };
+struct persisted {
+  std::uint64_t number = 0;
+};
 /// All output batches up to `number` are on disk.
-struct output_persisted { std::uint64_t number = 0; };
+struct output_persisted {
+  std::uint64_t number = 0;
+};
 /// The disk is full (new mutating requests get no_space), or has room again.
-struct space_changed { bool full = false; };
-struct fetched { fetch_id fetch; fetched_rows rows; };
+struct space_changed {
+  bool full = false;
+};
+struct fetched {
+  fetch_id fetch;
+  fetched_rows rows;
+};
 /// A zone the core asked for by load_zone; nothing in `table` = no such zone.
-struct zone_loaded { std::string name; std::optional<zone_table> table; };
+struct zone_loaded {
+  std::string name;
+  std::optional<zone_table> table;
+};
 /// The shell was not scheduled for `by`; every socket has been drained since. Every deadline is shifted.
-struct stalled { nanoseconds by{0}; };
+struct stalled {
+  nanoseconds by{0};
+};
 struct tick {};
 /// All inputs of this turn are in: dispatch.
 struct turn_end {};
 /// No new work is offered from here on; the process is about to end.
 struct stopping {};
 
-using input = std::variant<started, submit_run, cancel_run, retry_run, hold_run, resolve_run, apply_jobs, delete_job,
-                           pause_job, drain_worker, session_opened, session_frame, session_bad_frame, session_alive,
-                           session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded, stalled,
-                           tick, turn_end, stopping, remove_worker>;
+using input =
+    std::variant<started, submit_run, cancel_run, retry_run, hold_run, resolve_run, apply_jobs, delete_job,
+                 pause_job, drain_worker, session_opened, session_frame, session_bad_frame, session_alive,
+                 session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded, stalled,
+                 tick, turn_end, stopping, remove_worker>;
 
 }  // namespace orchestrator::engine

@@ -13,7 +13,8 @@
 
 namespace orchestrator::engine {
 
-/// One condition that keeps a run from starting. `code` is from a closed list (why.cpp); `detail` is for people.
+/// One condition that keeps a run from starting. `code` is from a closed list (why.cpp); `detail` is for
+/// people.
 struct blocking_reason {
   std::string code;
   std::string detail;
@@ -37,10 +38,13 @@ class engine_view {
   virtual std::vector<protocol::worker_status> workers(mono_time now) const = 0;
   /// Nothing if the run is not in memory (final, or unknown to us).
   virtual std::optional<std::vector<blocking_reason>> why(const run_id& id, engine_time now) const = 0;
-  /// The next `count` instants of a job's schedule after `from`. Refusal: no such job, or its zone is still loading.
+  /// The next `count` instants of a job's schedule after `from`. Refusal: no such job, or its zone is still
+  /// loading.
   virtual result<std::vector<upcoming_instant>> next_instants(const std::string& job, wall_time from,
                                                               std::size_t count) const = 0;
-  struct totals { std::size_t queued = 0, active = 0, retry_wait = 0, unknown = 0, workers_online = 0; };
+  struct totals {
+    std::size_t queued = 0, active = 0, retry_wait = 0, unknown = 0, workers_online = 0;
+  };
   virtual totals count() const = 0;
 };
 

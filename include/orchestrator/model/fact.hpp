@@ -17,44 +17,92 @@ namespace orchestrator {
 /// A line of the durable, numbered event log that /events, `event follow` and audits read. The store numbers
 /// facts by (batch number, position), in `fact.sequence`.
 struct fact {
-  std::string type;     ///< run.queued, run.active, run.succeeded, attempt.offered, worker.registered, job.applied, ...
+  std::string
+      type;  ///< run.queued, run.active, run.succeeded, attempt.offered, worker.registered, job.applied, ...
   std::string subject;  ///< run/ID, job/NAME, worker/ID
   wall_time at{};
-  std::string data;     ///< a JSON object
+  std::string data;  ///< a JSON object
   bool operator==(const fact&) const = default;
 };
 
 /// What became of one instant of a schedule.
 enum class instant_outcome : std::uint8_t {
-  ran, late, skipped_overlap, paused, gap_shifted, fold_merged, missed, rejected
+  ran,
+  late,
+  skipped_overlap,
+  paused,
+  gap_shifted,
+  fold_merged,
+  missed,
+  rejected
 };
 const char* to_string(instant_outcome o);
 
 /// Stores a run specification under its id, as JSON text; written before the first run that uses it.
-struct put_spec { spec_id id; std::string text; bool operator==(const put_spec&) const = default; };
+struct put_spec {
+  spec_id id;
+  std::string text;
+  bool operator==(const put_spec&) const = default;
+};
 /// Stores a job and, if its version is new, that version's definition. `text` is the definition as JSON.
-struct put_job { orchestrator::job job; std::string text; bool operator==(const put_job&) const = default; };
+struct put_job {
+  orchestrator::job job;
+  std::string text;
+  bool operator==(const put_job&) const = default;
+};
 /// Removes a job; its runs, versions and instants stay.
-struct delete_job { std::string name; bool operator==(const delete_job&) const = default; };
+struct delete_job {
+  std::string name;
+  bool operator==(const delete_job&) const = default;
+};
 /// Moves a job's schedule cursor without writing the definition again.
-struct put_cursor { std::string job; wall_time cursor; bool operator==(const put_cursor&) const = default; };
-struct put_run { orchestrator::run run; bool operator==(const put_run&) const = default; };
-struct put_attempt { orchestrator::attempt attempt; bool operator==(const put_attempt&) const = default; };
-struct put_worker { orchestrator::worker worker; bool operator==(const put_worker&) const = default; };
-struct forget_worker { std::string worker_id; uuid instance; bool operator==(const forget_worker&) const = default; };
+struct put_cursor {
+  std::string job;
+  wall_time cursor;
+  bool operator==(const put_cursor&) const = default;
+};
+struct put_run {
+  orchestrator::run run;
+  bool operator==(const put_run&) const = default;
+};
+struct put_attempt {
+  orchestrator::attempt attempt;
+  bool operator==(const put_attempt&) const = default;
+};
+struct put_worker {
+  orchestrator::worker worker;
+  bool operator==(const put_worker&) const = default;
+};
+struct forget_worker {
+  std::string worker_id;
+  uuid instance;
+  bool operator==(const forget_worker&) const = default;
+};
 /// The ledger row of (job, instant); unique, so no instant can fire twice.
 struct put_instant {
-  std::string job; wall_time instant; instant_outcome outcome; std::optional<run_id> run; std::string rule;
+  std::string job;
+  wall_time instant;
+  instant_outcome outcome;
+  std::optional<run_id> run;
+  std::string rule;
   bool operator==(const put_instant&) const = default;
 };
 /// Lives apart from its run; `fingerprint` is hash64 of the request body.
 struct put_idempotency {
-  std::string key; std::uint64_t fingerprint; run_id run;
+  std::string key;
+  std::uint64_t fingerprint;
+  run_id run;
   bool operator==(const put_idempotency&) const = default;
 };
-struct put_fact { orchestrator::fact fact; bool operator==(const put_fact&) const = default; };
+struct put_fact {
+  orchestrator::fact fact;
+  bool operator==(const put_fact&) const = default;
+};
 /// Raises the lease counter beyond the leases of attempts (rule 10: after a rolled-back database).
-struct put_lease_counter { lease_id counter; bool operator==(const put_lease_counter&) const = default; };
+struct put_lease_counter {
+  lease_id counter;
+  bool operator==(const put_lease_counter&) const = default;
+};
 
 using mutation = std::variant<put_spec, put_job, delete_job, put_cursor, put_run, put_attempt, put_worker,
                               forget_worker, put_instant, put_idempotency, put_fact, put_lease_counter>;
@@ -67,9 +115,9 @@ struct mutation_batch {
 /// A piece of a job's output. It goes to a database and a writer of its own, numbered on its own.
 struct output_chunk {
   lease_id lease;
-  std::string stream;         ///< "stdout" or "stderr"
-  std::uint64_t offset = 0;   ///< byte position in that stream before any trimming
-  std::uint64_t gap_from = 0; ///< equals offset, unless bytes [gap_from, offset) were dropped by the worker
+  std::string stream;          ///< "stdout" or "stderr"
+  std::uint64_t offset = 0;    ///< byte position in that stream before any trimming
+  std::uint64_t gap_from = 0;  ///< equals offset, unless bytes [gap_from, offset) were dropped by the worker
   std::string data;
   std::uint64_t limit = limits::output_default;  ///< what the store keeps of this attempt: head and tail
   bool operator==(const output_chunk&) const = default;

@@ -28,8 +28,8 @@ struct job {
   bool schedule_paused = false;  ///< holds only new instants
   wall_time created_at{};
   wall_time updated_at{};
-  wall_time schedule_anchor{};          ///< intervals count from here
-  std::optional<wall_time> cursor;      ///< instants up to and including this one are decided
+  wall_time schedule_anchor{};      ///< intervals count from here
+  std::optional<wall_time> cursor;  ///< instants up to and including this one are decided
   bool operator==(const job&) const = default;
 };
 

@@ -57,15 +57,15 @@ struct run {
   run_state state = run_state::queued;
   std::string reason;  ///< why it is in this state, a slug: worker_lost, exit_code, timeout, overlap, ...
   wall_time submitted_at{};
-  std::optional<wall_time> instant;       ///< the schedule's instant that made it
-  std::optional<wall_time> not_before;    ///< --at, --in, or the end of a backoff
-  std::optional<wall_time> started_at;    ///< first attempt's start
-  std::optional<wall_time> finished_at;   ///< when it became final
-  int failures = 0;     ///< failed and timed-out attempts
-  int losses = 0;       ///< lost attempts
-  int rejections = 0;   ///< rejected and not_started attempts
-  int attempts = 0;     ///< offers made so far
-  bool cancel_requested = false;  ///< durable: nothing is queued again, the end will be cancelled
+  std::optional<wall_time> instant;      ///< the schedule's instant that made it
+  std::optional<wall_time> not_before;   ///< --at, --in, or the end of a backoff
+  std::optional<wall_time> started_at;   ///< first attempt's start
+  std::optional<wall_time> finished_at;  ///< when it became final
+  int failures = 0;                      ///< failed and timed-out attempts
+  int losses = 0;                        ///< lost attempts
+  int rejections = 0;                    ///< rejected and not_started attempts
+  int attempts = 0;                      ///< offers made so far
+  bool cancel_requested = false;         ///< durable: nothing is queued again, the end will be cancelled
   bool held = false;
   std::optional<run_id> retry_of;
   lease_id deciding_lease{};  ///< the attempt whose end decided the final state
@@ -75,7 +75,7 @@ struct run {
 struct attempt {
   lease_id lease;
   run_id run;
-  int number = 1;  ///< 1, 2, ... within its run
+  int number = 1;          ///< 1, 2, ... within its run
   std::uint64_t term = 0;  ///< the coordinator's term that issued it
   std::string worker_id;
   uuid instance;  ///< the worker's identity; worker_id is only its name. Nil for a legacy worker
@@ -90,11 +90,11 @@ struct attempt {
   std::optional<double> cpu_seconds;
   std::optional<double> duration_seconds;
   std::map<std::string, std::uint64_t> output_bytes;  ///< per stream, as the worker counted them
-  std::string error;             ///< text of an ERROR or REJECTED result, at most 64 KiB
-  bool late = false;             ///< its end came after it had been declared lost
-  std::string superseded_status; ///< status of a result that came after a newer lease was offered
-  std::uint32_t result_crc = 0;  ///< of the recorded result, to tell duplicate from duplicate_conflict
-  std::uint64_t last_event = 0;  ///< highest event number `n` stored
+  std::string error;                                  ///< text of an ERROR or REJECTED result, at most 64 KiB
+  bool late = false;                                  ///< its end came after it had been declared lost
+  std::string superseded_status;  ///< status of a result that came after a newer lease was offered
+  std::uint32_t result_crc = 0;   ///< of the recorded result, to tell duplicate from duplicate_conflict
+  std::uint64_t last_event = 0;   ///< highest event number `n` stored
   bool operator==(const attempt&) const = default;
 };
 

@@ -20,7 +20,7 @@ enum class on_lease_lost {
 };
 
 struct retry_policy {
-  int max_attempts = 1;  ///< failed and timed-out attempts before the run fails, 1..100
+  int max_attempts = 1;                   ///< failed and timed-out attempts before the run fails, 1..100
   int max_lost = limits::losses_default;  ///< the n-th loss fails the run with reason worker_lost
   milliseconds backoff = limits::backoff_default;  ///< before the 2nd attempt; doubles each time
   milliseconds max_backoff = std::chrono::hours{1};

@@ -48,7 +48,7 @@ struct schedule {
 
 /// One change of a zone's offset from UTC.
 struct zone_transition {
-  std::int64_t at;      ///< seconds since 1970, UTC: from here on `utc_offset` holds
+  std::int64_t at;          ///< seconds since 1970, UTC: from here on `utc_offset` holds
   std::int32_t utc_offset;  ///< seconds east of UTC
   bool operator==(const zone_transition&) const = default;
 };

@@ -30,17 +30,17 @@ struct stored_job {
 
 struct snapshot {
   uuid cluster;
-  std::uint64_t term = 0;        ///< already raised and committed for this start
-  std::uint64_t last_number = 0; ///< number of the last batch committed; the engine continues after it
-  lease_id lease_counter{};      ///< largest lease ever issued
+  std::uint64_t term = 0;         ///< already raised and committed for this start
+  std::uint64_t last_number = 0;  ///< number of the last batch committed; the engine continues after it
+  lease_id lease_counter{};       ///< largest lease ever issued
   spec_id spec_counter{};
   std::vector<stored_spec> specs;  ///< those that `runs` refer to
   std::vector<stored_job> jobs;
-  std::vector<run> runs;           ///< not final
-  std::vector<attempt> attempts;   ///< of those runs, and every attempt live or lost without a result
+  std::vector<run> runs;          ///< not final
+  std::vector<attempt> attempts;  ///< of those runs, and every attempt live or lost without a result
   std::vector<worker> workers;
-  std::vector<output_end> outputs; ///< of live attempts
-  std::vector<std::uint64_t> idempotency_hashes;  ///< hash64 of every stored key
+  std::vector<output_end> outputs;                                ///< of live attempts
+  std::vector<std::uint64_t> idempotency_hashes;                  ///< hash64 of every stored key
   std::map<std::string, std::vector<wall_time>> recent_instants;  ///< per job, those later than now - 48 h
 };
 
@@ -49,9 +49,9 @@ struct fetched_rows {
   std::optional<orchestrator::run> run;
   std::vector<attempt> attempts;  ///< all of that run, by lease
   std::string spec_text;
-  bool key_found = false;          ///< for a look-up by idempotency key
+  bool key_found = false;  ///< for a look-up by idempotency key
   std::uint64_t key_fingerprint = 0;
-  run_id key_run;                  ///< also set when the run itself is purged
+  run_id key_run;  ///< also set when the run itself is purged
 };
 
 }  // namespace orchestrator

@@ -1,5 +1,5 @@
-// The receiver's side of acknowledgement on one connection: which messages came, which wait for the disk, and how
-// far one cumulative ack may reach. And the sender's side: which of ours are not acknowledged yet.
+// The receiver's side of acknowledgement on one connection: which messages came, which wait for the disk, and
+// how far one cumulative ack may reach. And the sender's side: which of ours are not acknowledged yet.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ namespace orchestrator::protocol {
 /// Checks that a peer's seq counts 1, 2, 3, … on its connection.
 class sequence_check {
  public:
-  /// A refusal names the gap or repeat; the connection must then be closed with 1008. A peer that never sends seq
-  /// is always right; one that stops or starts sending it is wrong.
+  /// A refusal names the gap or repeat; the connection must then be closed with 1008. A peer that never sends
+  /// seq is always right; one that stops or starts sending it is wrong.
   std::optional<refusal> accept(std::optional<std::uint64_t> seq);
   std::uint64_t last() const { return last_; }
 
@@ -35,8 +35,8 @@ class ack_window {
   std::optional<std::uint64_t> take_reach();
 
  private:
-  std::deque<bool> open_;         ///< settled? for base_ + 1, base_ + 2, …
-  std::uint64_t base_ = 0;        ///< all up to here are settled
+  std::deque<bool> open_;   ///< settled? for base_ + 1, base_ + 2, …
+  std::uint64_t base_ = 0;  ///< all up to here are settled
   std::uint64_t reported_ = 0;
 };
 

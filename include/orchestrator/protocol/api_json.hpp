@@ -15,8 +15,8 @@ namespace orchestrator::protocol {
 
 namespace json = boost::json;
 
-/// {"id","job","job_version","state","reason","spec":{…},"attempts":[…],"submitted_at","finished_at",…}; null for what is
-/// not known yet. Times RFC 3339 UTC with ms, durations in seconds.
+/// {"id","job","job_version","state","reason","spec":{…},"attempts":[…],"submitted_at","finished_at",…}; null
+/// for what is not known yet. Times RFC 3339 UTC with ms, durations in seconds.
 json::object run_to_json(const run& r, const run_spec* spec, std::span<const attempt> attempts);
 json::object attempt_to_json(const attempt& a);
 json::object job_to_json(const job& j);
@@ -29,11 +29,12 @@ struct worker_status {
   orchestrator::worker worker;
   presence state = presence::offline;
   bool connected = false;
-  int running = 0;      ///< attempts accepted or running there
-  int waiting = 0;      ///< attempts handed out ahead
+  int running = 0;  ///< attempts accepted or running there
+  int waiting = 0;  ///< attempts handed out ahead
 };
 json::object worker_to_json(const worker_status& w);
-/// The original's GET /api/worker-status entry: registration merged with the last heartbeat, `last_seen_server`, `state`.
+/// The original's GET /api/worker-status entry: registration merged with the last heartbeat,
+/// `last_seen_server`, `state`.
 json::object worker_to_legacy_json(const worker_status& w);
 
 }  // namespace orchestrator::protocol

@@ -1,6 +1,6 @@
-// Jobs, run submissions and their JSON: the one decoder that the API, job files (TOML, turned into JSON by the
-// CLI) and the engine's restore all use. Refusals carry the JSON pointer of the offending value and, for unknown
-// keys, the nearest known one; the CLI turns pointers into file:line:column.
+// Jobs, run submissions and their JSON: the one decoder that the API, job files (TOML, turned into JSON by
+// the CLI) and the engine's restore all use. Refusals carry the JSON pointer of the offending value and, for
+// unknown keys, the nearest known one; the CLI turns pointers into file:line:column.
 #pragma once
 
 #include <optional>
@@ -16,14 +16,15 @@ namespace orchestrator::protocol {
 
 namespace json = boost::json;
 
-/// Strict JSON: our limits, no duplicate keys, no NUL, no non-finite numbers, no trailing text. The refusal's detail
-/// names the byte offset.
+/// Strict JSON: our limits, no duplicate keys, no NUL, no non-finite numbers, no trailing text. The refusal's
+/// detail names the byte offset.
 result<json::value> parse_json(std::string_view text);
 /// JSON text of any value, compact, numbers as people write them (Boost's serializer would write 1.5E0).
 std::string write_json(const json::value& v);
 
 /// A job definition as in job files. Checks everything that can be checked without a machine: names, bounds,
-/// contradictions (at_most_once with retries, two of script/command/builtin), cron syntax is checked by the engine.
+/// contradictions (at_most_once with retries, two of script/command/builtin), cron syntax is checked by the
+/// engine.
 result<job_definition> decode_job(const json::value& v);
 json::object encode_job(const job_definition& j);
 
@@ -31,14 +32,14 @@ json::object encode_job(const job_definition& j);
 result<run_spec> decode_spec(std::string_view text);
 std::string encode_spec(const run_spec& s);
 
-/// Body of POST /api/v1/runs: the keys of a job's spec, plus job (the name of a stored job, or with a spec of its own
-/// the run's display name as `name`), args, at, in, idempotency comes by header.
+/// Body of POST /api/v1/runs: the keys of a job's spec, plus job (the name of a stored job, or with a spec of
+/// its own the run's display name as `name`), args, at, in, idempotency comes by header.
 struct submission {
-  std::string job;                        ///< a stored job to run; empty: ad hoc
-  std::string name;                       ///< display name of an ad hoc run; made from the command if empty
-  std::optional<run_spec> spec;           ///< ad hoc
-  std::optional<std::string> args;        ///< overrides the stored job's args
-  std::optional<wall_time> not_before;    ///< `at`; `in` is resolved by the decoder against `now`
+  std::string job;                      ///< a stored job to run; empty: ad hoc
+  std::string name;                     ///< display name of an ad hoc run; made from the command if empty
+  std::optional<run_spec> spec;         ///< ad hoc
+  std::optional<std::string> args;      ///< overrides the stored job's args
+  std::optional<wall_time> not_before;  ///< `at`; `in` is resolved by the decoder against `now`
   bool held = false;
   bool operator==(const submission&) const = default;
 };

@@ -1,6 +1,6 @@
-// The messages of the worker protocol as plain structs. Field by field the contract is the table in the protocol
-// page (src/protocol/README.md); names here are the wire's names. An optional that is empty is not on the wire,
-// which is how nothing of ours goes to a peer that did not show it knows it.
+// The messages of the worker protocol as plain structs. Field by field the contract is the table in the
+// protocol page (src/protocol/README.md); names here are the wire's names. An optional that is empty is not
+// on the wire, which is how nothing of ours goes to a peer that did not show it knows it.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,13 @@ struct lease_ref {
   bool operator==(const lease_ref&) const = default;
 };
 
-// ---- worker -> coordinator -------------------------------------------------------------------------------------
+// ---- worker -> coordinator
+// -------------------------------------------------------------------------------------
 
 struct worker_register {
   std::string worker_id, hostname, platform;
   std::optional<std::string> python_version;
-  std::optional<int> protocol;               ///< absent: a legacy worker
+  std::optional<int> protocol;  ///< absent: a legacy worker
   std::vector<std::string> features;
   std::optional<int> slots, credit;
   std::map<std::string, std::string> labels;
@@ -43,10 +44,10 @@ struct worker_register {
   std::optional<int> pid;
   std::optional<uuid> instance;
   std::string boot_id, process;
-  std::optional<std::int64_t> opened;        ///< CLOCK_BOOTTIME ns, read before connecting
-  std::optional<uuid> cluster;               ///< last known
+  std::optional<std::int64_t> opened;  ///< CLOCK_BOOTTIME ns, read before connecting
+  std::optional<uuid> cluster;         ///< last known
   std::optional<std::uint64_t> term;
-  std::optional<lease_id> highest_lease;     ///< ever written to this outbox
+  std::optional<lease_id> highest_lease;  ///< ever written to this outbox
   std::vector<lease_ref> running, unacked, lost;
   bool operator==(const worker_register&) const = default;
 };
@@ -67,7 +68,7 @@ struct event {
   std::string name, worker_id;
   std::optional<job_ref> job_id;
   std::optional<lease_id> lease;
-  std::optional<std::uint64_t> n;            ///< numbered per lease in the worker's outbox
+  std::optional<std::uint64_t> n;  ///< numbered per lease in the worker's outbox
   std::string text;
   bool operator==(const event&) const = default;
 };
@@ -76,29 +77,29 @@ struct job_output {
   std::string worker_id;
   std::optional<job_ref> job_id;
   lease_id lease;
-  std::string stream;                        ///< stdout, stderr
+  std::string stream;  ///< stdout, stderr
   std::uint64_t offset = 0;
   std::optional<std::uint64_t> gap_from;
-  std::string data;                          ///< decoded bytes; the codec chooses text or base64
+  std::string data;  ///< decoded bytes; the codec chooses text or base64
   bool operator==(const job_output&) const = default;
 };
 
 enum class result_status : std::uint8_t { success, failure, error, timeout, cancelled, rejected, lost };
-const char* to_string(result_status s);      ///< SUCCESS, FAILURE, ...
+const char* to_string(result_status s);  ///< SUCCESS, FAILURE, ...
 
 struct job_result {
   job_ref job_id;
   std::string worker_id;
   result_status status = result_status::success;
-  std::string log_output;                    ///< legacy: whole output; ours: text of ERROR and REJECTED
-  std::string run_time;                      ///< ISO 8601 with +00:00
+  std::string log_output;  ///< legacy: whole output; ours: text of ERROR and REJECTED
+  std::string run_time;    ///< ISO 8601 with +00:00
   double duration_seconds = 0;
   std::optional<lease_id> lease;
   std::optional<int> exit_code, signal;
   std::optional<std::int64_t> max_rss_bytes;
   std::optional<double> cpu_seconds;
   std::map<std::string, std::uint64_t> output_bytes;
-  bool output_lost = false;                  ///< a minimal result in place of one that was refused
+  bool output_lost = false;  ///< a minimal result in place of one that was refused
   bool operator==(const job_result&) const = default;
 };
 
@@ -124,18 +125,20 @@ struct invalid_message {
 };
 
 struct worker_message {
-  std::optional<std::uint64_t> seq;          ///< as the peer sent it
+  std::optional<std::uint64_t> seq;  ///< as the peer sent it
   std::variant<worker_register, heartbeat, event, job_output, job_result, worker_ack, unknown_message,
-               invalid_message> body;
-  std::uint32_t content_crc = 0;             ///< crc32c of a job_result's text without seq; else 0
+               invalid_message>
+      body;
+  std::uint32_t content_crc = 0;  ///< crc32c of a job_result's text without seq; else 0
   bool operator==(const worker_message&) const = default;
 };
 
-// ---- coordinator -> worker -------------------------------------------------------------------------------------
+// ---- coordinator -> worker
+// -------------------------------------------------------------------------------------
 
 struct execute_job {
   job_ref job_id;
-  std::string script_path, script_args;      ///< always on the wire for a script, as the original sent them
+  std::string script_path, script_args;  ///< always on the wire for a script, as the original sent them
   std::vector<std::string> command;
   std::string builtin;
   std::map<std::string, std::string> env;
@@ -149,8 +152,8 @@ struct execute_job {
   std::optional<bool> at_most_once;
   std::optional<std::uint64_t> output_limit_bytes;
   std::string traceparent;
-  std::string run_id, job;                   ///< for ORCHESTRATOR_RUN_ID and ORCHESTRATOR_JOB; ours only
-  std::optional<std::string> scheduled_at;   ///< RFC 3339, for ORCHESTRATOR_SCHEDULED_AT; ours only
+  std::string run_id, job;                  ///< for ORCHESTRATOR_RUN_ID and ORCHESTRATOR_JOB; ours only
+  std::optional<std::string> scheduled_at;  ///< RFC 3339, for ORCHESTRATOR_SCHEDULED_AT; ours only
   bool operator==(const execute_job&) const = default;
 };
 
@@ -167,7 +170,7 @@ struct drain {
 };
 
 struct ack {
-  bool registered = false;                   ///< {"type":"ack","msg":"registered"} instead of received:true
+  bool registered = false;  ///< {"type":"ack","msg":"registered"} instead of received:true
   std::optional<std::uint64_t> seq;
   bool cumulative = false;
   std::optional<orchestrator::disposition> disposition;             ///< single ack of a result
@@ -192,13 +195,14 @@ struct registration {
 struct error_message {
   std::string code, detail;
   std::optional<std::uint64_t> seq;
-  bool final = false;                        ///< this message will never be taken: quarantine it
+  bool final = false;  ///< this message will never be taken: quarantine it
   bool operator==(const error_message&) const = default;
 };
 
 struct coordinator_message {
-  std::optional<std::uint64_t> seq;          ///< put on execute_job, cancel_job and drain for peers with protocol
-  std::variant<execute_job, cancel_job, drain, ack, registration, error_message, unknown_message, invalid_message>
+  std::optional<std::uint64_t> seq;  ///< put on execute_job, cancel_job and drain for peers with protocol
+  std::variant<execute_job, cancel_job, drain, ack, registration, error_message, unknown_message,
+               invalid_message>
       body;
   bool operator==(const coordinator_message&) const = default;
 };

@@ -1,5 +1,5 @@
-// The coordinator's shell: opens the store, listens, and moves bytes between sockets, the engine and the disk. It
-// decides nothing. Called by main.cpp for --role=server.
+// The coordinator's shell: opens the store, listens, and moves bytes between sockets, the engine and the
+// disk. It decides nothing. Called by main.cpp for --role=server.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,10 @@ enum class auth_mode { token, off };
 
 struct server_options {
   std::string listen_host = "127.0.0.1";
-  std::uint16_t listen_port = 8000;   ///< 0 picks a free one
-  std::filesystem::path data_dir;     ///< empty: the default one, see default_data_dir
+  std::uint16_t listen_port = 8000;  ///< 0 picks a free one
+  std::filesystem::path data_dir;    ///< empty: the default one, see default_data_dir
   auth_mode auth = auth_mode::token;
-  bool insecure_plaintext = false;    ///< listen beyond loopback without TLS, knowingly
+  bool insecure_plaintext = false;  ///< listen beyond loopback without TLS, knowingly
   std::vector<std::string> allowed_hosts;
   engine::config engine;
   net::websocket_options websocket;
@@ -31,8 +31,8 @@ struct server_options {
 /// $XDG_STATE_HOME/orchestrator/server, else ~/.local/state/orchestrator/server.
 std::filesystem::path default_data_dir();
 
-/// Runs until SIGTERM or SIGINT and returns the exit code (sysexits). Prints `listening on http://HOST:PORT` at INFO
-/// once it is ready to serve.
+/// Runs until SIGTERM or SIGINT and returns the exit code (sysexits). Prints `listening on http://HOST:PORT`
+/// at INFO once it is ready to serve.
 int run_server(server_options options);
 
 }  // namespace orchestrator::server

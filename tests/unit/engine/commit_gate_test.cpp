@@ -11,7 +11,9 @@ using namespace orchestrator::engine::script;
 
 namespace {
 
-output drain_for(std::uint64_t session) { return send{session_id{session}, {std::nullopt, protocol::drain{}}}; }
+output drain_for(std::uint64_t session) {
+  return send{session_id{session}, {std::nullopt, protocol::drain{}}};
+}
 std::uint64_t session_of(const output& o) { return std::get<send>(o).session.value; }
 
 }  // namespace

@@ -162,7 +162,8 @@ TEST_CASE("random loads never go over slots and credit, and always take the best
     std::map<run_id, run_state> states;
     for (auto& one : workers) {
       const auto offers = one->take_offers();
-      const bool short_ones = std::any_of(offers.begin(), offers.end(), [](const auto& o) { return o.builtin == "noop"; });
+      const bool short_ones =
+          std::any_of(offers.begin(), offers.end(), [](const auto& o) { return o.builtin == "noop"; });
       const auto most = static_cast<std::size_t>(one->form.slots.value() + one->form.credit.value());
       CHECK(offers.size() <= most);
       if (!short_ones) CHECK(offers.size() <= static_cast<std::size_t>(one->form.slots.value()));
@@ -201,7 +202,8 @@ TEST_CASE("the cost of a turn does not grow with the queue or the number of full
     places.enqueue(*c, runs[i]);
   }
   CHECK(places.plan(1'000).empty());
-  // 20,000 turns in which one slot becomes free: with a walk over the queue or the workers this would take minutes.
+  // 20,000 turns in which one slot becomes free: with a walk over the queue or the workers this would take
+  // minutes.
   const auto start = std::chrono::steady_clock::now();
   for (std::size_t turn = 0; turn < 20'000; ++turn) {
     worker_entry& w = *workers[turn % workers.size()];

@@ -1,4 +1,5 @@
-// Deadlines of attempts on virtual time: silence, the coordinator's own stalls, and the ends that need no silence.
+// Deadlines of attempts on virtual time: silence, the coordinator's own stalls, and the ends that need no
+// silence.
 #include <doctest/doctest.h>
 
 #include "support/engine_script.hpp"

@@ -73,6 +73,19 @@ TEST_CASE("a result that was recorded once is a duplicate the second time") {
   CHECK(b.row() == row);
 }
 
+TEST_CASE("a run whose end is not durable yet is judged from memory, not from the store's older rows") {
+  bench b;
+  b.w.submit(noop_spec());
+  b.worker.finish(b.offer);
+  b.w.sync(1);  // the submission is durable, the result is not
+  const auto again = b.worker.finish(b.offer);
+  b.w.answer_lookups();
+  b.w.settle();
+  CHECK(b.worker.verdict(again) == disposition::duplicate);
+  CHECK(b.w.stored(b.run).state == run_state::succeeded);
+  CHECK(b.row().superseded_status.empty());
+}
+
 TEST_CASE("another result for a recorded lease is a conflict, and the first one stays") {
   bench b;
   b.worker.finish(b.offer, result_status::success, 1);
@@ -104,7 +117,8 @@ TEST_CASE("a lease whose row retention has removed is superseded") {
   CHECK(b.worker.verdict(seq) == disposition::superseded);
 }
 
-TEST_CASE("while a result waits for rows, later messages of its session wait behind it but heartbeats do not") {
+TEST_CASE(
+    "while a result waits for rows, later messages of its session wait behind it but heartbeats do not") {
   bench b;
   b.worker.finish(b.offer);
   b.w.settle();
@@ -142,7 +156,8 @@ TEST_CASE("a late result is adopted while nothing newer was offered") {
   b.worker.form.unacked = {test_worker::ref(b.offer)};
   b.worker.connect();
   CHECK(b.worker.registration().keep.size() == 1);
-  CHECK(b.w.stored(b.run).state == run_state::active);  // kept, and not dispatched again before its result came
+  CHECK(b.w.stored(b.run).state ==
+        run_state::active);  // kept, and not dispatched again before its result came
   const auto seq = b.worker.finish(b.offer);
   b.w.settle();
   CHECK(b.worker.verdict(seq) == disposition::accepted);

@@ -46,6 +46,16 @@ TEST_CASE("the same key and request is the same run, whenever it is sent again")
   CHECK(w.disk.runs.size() == 1);
 }
 
+TEST_CASE("a key whose run is not durable yet is known without asking the store") {
+  world w;
+  w.submit(command_spec(), "k");
+  const request_id again = w.submit(command_spec(), "k");
+  w.answer_lookups();  // the store would say that it does not know the key
+  w.settle();
+  CHECK(w.answered<run_answer>(again)->replayed);
+  CHECK(w.disk.runs.size() == 1);
+}
+
 TEST_CASE("a key with another request is refused") {
   world w;
   w.submit(command_spec(), "k", 1);

@@ -167,6 +167,9 @@ TEST_CASE("a worker can be forgotten when it is gone and holds nothing") {
   w.give(early);
   w.settle();
   CHECK(w.answered<refusal>(early.request)->code == errc::conflict);
+  w.run(command_spec());
+  worker.finish(worker.take_offer());
+  w.settle();
   worker.drop();
   const remove_worker later{w.ask(), "w1"};
   w.give(later);

@@ -1,5 +1,6 @@
-// A seeded walk over everything that can happen, with the invariants checked after each step by the world. At the end
-// faults stop and every run must come to its end. Each seed is walked twice and must leave the same trace.
+// A seeded walk over everything that can happen, with the invariants checked after each step by the world. At
+// the end faults stop and every run must come to its end. Each seed is walked twice and must leave the same
+// trace.
 #include <doctest/doctest.h>
 
 #include <orchestrator/base/random.hpp>
@@ -13,7 +14,8 @@ using protocol::result_status;
 
 namespace {
 
-// A worker with an outbox, as honest as ours: it runs a lease at most once and sends a result until it is acknowledged.
+// A worker with an outbox, as honest as ours: it runs a lease at most once and sends a result until it is
+// acknowledged.
 class walking_worker {
  public:
   walking_worker(world& w, random_source& random, std::uint8_t number)
@@ -54,8 +56,9 @@ class walking_worker {
       if (running_.contains(c.lease) && random_.below(2) == 0) end(c.lease, result_status::cancelled);
     }
     if (!running_.empty() && random_.below(3) != 0) {
-      static constexpr result_status ends[] = {result_status::success, result_status::success, result_status::failure,
-                                               result_status::timeout, result_status::rejected};
+      static constexpr result_status ends[] = {result_status::success, result_status::success,
+                                               result_status::failure, result_status::timeout,
+                                               result_status::rejected};
       end(running_.begin()->first, ends[random_.below(std::size(ends))]);
     }
     if (!running_.empty() && random_.below(2) == 0) talk_.output(running_.begin()->second, 0, "text");
@@ -79,7 +82,8 @@ class walking_worker {
   void send_results() {
     for (const auto& [lease, r] : results_) {
       const bool again = random_.below(5) == 0;
-      if (!resent_.contains(lease) || again) resent_[lease] = talk_.say(r, static_cast<std::uint32_t>(lease.value));
+      if (!resent_.contains(lease) || again)
+        resent_[lease] = talk_.say(r, static_cast<std::uint32_t>(lease.value));
     }
   }
   void read_acks() {
@@ -100,10 +104,50 @@ class walking_worker {
   std::map<lease_id, std::uint64_t> resent_;
 };
 
+// A worker of the original protocol, which may forget what it was doing when its connection breaks.
+class walking_legacy_worker {
+ public:
+  walking_legacy_worker(world& w, random_source& random) : talk_(w), world_(w), random_(random) {}
+  bool connected() const { return connected_ && !world_.closed.contains(talk_.session); }
+  void connect() {
+    if (connected_) talk_.drop();
+    talk_.session = world_.new_session();
+    world_.give(session_opened{talk_.session, "peer"});
+    if (random_.below(2) == 0) talk_.say(talk_.form);
+    talk_.beat();
+    connected_ = true;
+    if (random_.below(2) == 0) job_.reset();
+  }
+  void drop() {
+    if (connected_) talk_.drop();
+    connected_ = false;
+  }
+  void work() {
+    if (!connected()) return;
+    if (const auto offer = talk_.offer(); offer && !(last_ && offer->job_id == *last_)) {
+      job_ = offer;
+      last_ = offer->job_id;
+    }
+    talk_.beat();
+    if (!job_ || random_.below(2) == 0) return;
+    talk_.finish(*job_, result_status::success, "log");
+    job_.reset();
+  }
+
+ private:
+  legacy_worker talk_;
+  world& world_;
+  random_source& random_;
+  bool connected_ = false;
+  std::optional<protocol::execute_job> job_;
+  std::optional<protocol::job_ref> last_;
+};
+
 class walk {
  public:
   explicit walk(std::uint64_t seed) : random_(seed), world_({}, seed) {
-    for (std::uint8_t n = 1; n <= 4; ++n) workers_.push_back(std::make_unique<walking_worker>(world_, random_, n));
+    for (std::uint8_t n = 1; n <= 4; ++n)
+      workers_.push_back(std::make_unique<walking_worker>(world_, random_, n));
   }
 
   std::string go(int steps) {
@@ -126,7 +170,8 @@ class walk {
   walking_worker& some_worker() { return *workers_[random_.below(workers_.size())]; }
 
   run_spec some_spec() {
-    run_spec s = random_.below(2) == 0 ? noop_spec() : command_spec();
+    run_spec s = random_.below(2) == 0 ? noop_spec() : random_.below(2) == 0 ? command_spec() : script_spec();
+    s.timeout = 5min;
     s.priority = static_cast<int>(random_.below(3));
     s.retry.max_attempts = 1 + static_cast<int>(random_.below(3));
     s.at_most_once = s.retry.max_attempts == 1 && random_.below(4) == 0;
@@ -134,45 +179,44 @@ class walk {
   }
 
   void one_step() {
-    switch (random_.below(20)) {
-      case 0: case 1: case 2:
-        submit();
-        break;
+    switch (random_.below(25)) {
+      case 0:
+      case 1:
+      case 2: submit(); break;
       case 3:
         if (!asked_.empty()) world_.cancel(asked_[random_.below(asked_.size())]);
         break;
-      case 4: case 5:
-        some_worker().connect();
-        break;
-      case 6:
-        some_worker().drop();
-        break;
+      case 4:
+      case 5: some_worker().connect(); break;
+      case 6: some_worker().drop(); break;
       case 7:
         if (random_.below(4) == 0) some_worker().reboot();
         break;
-      case 8:
-        some_worker().lose_everything_sent();
-        break;
+      case 8: some_worker().lose_everything_sent(); break;
       case 9:
-        world_.advance(nanoseconds{static_cast<std::int64_t>(random_.below(20'000'000'000))}, random_.below(2) == 0);
+        world_.advance(nanoseconds{static_cast<std::int64_t>(random_.below(20'000'000'000))},
+                       random_.below(2) == 0);
         break;
       case 10:
         if (random_.below(5) == 0) restart();
         break;
-      case 11:
-        world_.sync_output();
+      case 11: world_.sync_output(); break;
+      case 12:
+      case 13: world_.sync(1 + random_.below(3)); break;
+      case 14: world_.answer_lookups(); break;
+      case 15: world_.turn(); break;
+      case 16:
+        if (random_.below(2) == 0) legacy_.connect();
         break;
-      case 12: case 13:
-        world_.sync(1 + random_.below(3));
+      case 17:
+      case 18: legacy_.work(); break;
+      case 19: drain(random_.below(2) == 0); break;
+      case 20: hold_some(random_.below(2) == 0); break;
+      case 21:
+        world_.skip_mono(3s);
+        world_.give(stalled{3s});
         break;
-      case 14:
-        world_.answer_lookups();
-        break;
-      case 15:
-        world_.turn();
-        break;
-      default:
-        some_worker().work();
+      default: some_worker().work();
     }
   }
 
@@ -183,15 +227,30 @@ class walk {
     if (const auto* a = world_.answered<run_answer>(id)) asked_.push_back(a->run.id);
   }
 
+  void drain(bool on) {
+    world_.give(drain_worker{world_.ask(), "w" + std::to_string(1 + random_.below(4)), on});
+  }
+
+  void hold_some(bool held) {
+    if (asked_.empty()) return;
+    world_.give(hold_run{world_.ask(), asked_[random_.below(asked_.size())], held});
+  }
+
   void restart() {
     for (auto& w : workers_) w->drop();
+    legacy_.drop();
     world_.restart(5s);
   }
 
   void come_to_rest() {
     world_.settle();
     world_.give(pause_job{world_.ask(), "tick", true, true});
+    for (int n = 1; n <= 4; ++n) world_.give(drain_worker{world_.ask(), "w" + std::to_string(n), false});
+    for (const run_id& run : asked_) world_.give(hold_run{world_.ask(), run, false});
     for (int round = 0; round < 2'000; ++round) {
+      if (!legacy_.connected()) legacy_.connect();
+      world_.settle();
+      legacy_.work();
       for (auto& w : workers_) {
         if (!w->connected()) w->connect();
         world_.settle();
@@ -210,6 +269,7 @@ class walk {
   random_source random_;
   world world_;
   std::vector<std::unique_ptr<walking_worker>> workers_;
+  walking_legacy_worker legacy_{world_, random_};
   std::vector<run_id> asked_;
 };
 

@@ -287,7 +287,8 @@ TEST_CASE("row 21: a fast reconnect of the same daemon replaces its old connecti
   CHECK(b.w.closed.at(old).code == 4001);
   CHECK(b.kept());
   // Nothing the replaced connection still says has any effect.
-  b.w.give(session_frame{old, {{std::uint64_t{99}, b.worker.result_for(b.offer, result_status::failure), 1}}});
+  b.w.give(
+      session_frame{old, {{std::uint64_t{99}, b.worker.result_for(b.offer, result_status::failure), 1}}});
   b.w.settle();
   CHECK(b.w.stored(b.run).state == run_state::active);
 }

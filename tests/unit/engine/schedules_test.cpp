@@ -84,7 +84,8 @@ TEST_CASE("missed instants follow the catch-up rule") {
   auto too_old = missed_for(catch_up_policy::latest, 2min, 35min);
   CHECK(too_old->disk.runs.empty());
   CHECK(outcomes(*too_old, instant_outcome::missed) == 1);
-  auto at_most_ten = missed_for(catch_up_policy::all, std::chrono::hours{24 * 30}, std::chrono::hours{24 * 20} + 5min);
+  auto at_most_ten =
+      missed_for(catch_up_policy::all, std::chrono::hours{24 * 30}, std::chrono::hours{24 * 20} + 5min);
   CHECK(at_most_ten->disk.runs.size() == 10);
   auto within = missed_for(catch_up_policy::all, 21min, 35min);
   CHECK(within->disk.runs.size() == 2);

@@ -58,7 +58,8 @@ const char* const good_result =
     R"({"type":"job_result","job_id":"r","worker_id":"w","status":"SUCCESS","log_output":"","run_time":"t",)"
     R"("duration_seconds":1,"lease":7,"exit_code":0})";
 const char* const good_output =
-    R"({"type":"event","event":"job_output","job_id":"r","worker_id":"w","lease":7,"stream":"stdout","offset":5,"data":"x"})";
+    R"({"type":"event","event":"job_output","job_id":"r","worker_id":"w","lease":7,"stream":"stdout",)"
+    R"("offset":5,"data":"x"})";
 const char* const good_job =
     R"({"type":"execute_job","job_id":"r","script_path":"a.py","script_args":"","lease":7})";
 
@@ -424,7 +425,7 @@ TEST_CASE("slots go from 0 to 10,000 (P31)") {
   CHECK(fault_at(with(good_register, "slots", "0")) == "taken");
   CHECK(fault_at(with(good_register, "slots", "10000")) == "taken");
   CHECK(fault_at(with(good_register, "credit", "640001")) == "/credit");
-  CHECK(fault_at(with(good_register, "protocol", "0")) == "/protocol");
+  CHECK(fault_at(with(good_register, "protocol", "-1")) == "/protocol");
 }
 
 TEST_CASE("an inventory of more than 10,000 leases is refused, and each entry is checked (P32)") {
