@@ -33,10 +33,13 @@ std::optional<std::string> role_in(int argc, char** argv, bool& given) {
   return std::nullopt;
 }
 
-/// The first argument that is neither a flag nor a role's name: a command, if the daemon does not know it.
+/// The first argument that is neither a flag nor may be a flag's value: a command, if the daemon does not
+/// know it.
 const char* first_plain_word(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
-    if (argv[i][0] != '-' && std::string_view(argv[i - 1]) != "--role") return argv[i];
+    const std::string_view before = argv[i - 1];
+    const bool may_be_value = before.starts_with("--") && before.find('=') == std::string_view::npos;
+    if (argv[i][0] != '-' && !may_be_value) return argv[i];
   }
   return nullptr;
 }
