@@ -245,12 +245,13 @@ void refuse_challengers(core& c, session_entry& rival) {
     if (own != nullptr && own != rival.worker && own->session == nullptr &&
         (!own->live.empty() || !own->lost.empty())) {
       s.challenges.reset();
-      const protocol::worker_message first = std::move(s.parked.front());
+      const protocol::worker_message first = std::move(s.parked.front());  // `r` points into what is popped
+      const auto& its = std::get<protocol::worker_register>(first.body);
       s.parked.pop_front();
       log(c, note_level::warning,
           fmt::format("Worker id {} is used twice; its other instance is let in for its leases only.",
-                      r->worker_id));
-      admit(c, s, std::get<protocol::worker_register>(first.body), first.seq, true);
+                      printable(its.worker_id)));
+      admit(c, s, its, first.seq, true);
       resume(c, s, nullptr);
       continue;
     }
