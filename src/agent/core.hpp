@@ -98,6 +98,7 @@ struct attempt {
   milliseconds kill_grace{0};
   boot_time contact{};  ///< own lease counts at least from here
   boot_time contact_recorded{};
+  boot_time contact_asked{};  ///< when its start was put off for a heartbeat to be answered first
   std::optional<wall_time> started_at;
   bool start_told = false;  ///< job_started was sent on this connection, or acknowledged on any
   bool start_acked = false;
@@ -309,6 +310,8 @@ void lose_output(core& c, attempt& a);
 
 // own_lease.cpp: our own view of how long a lease runs.
 void note_contact(core& c, boot_time sent);
+/// Whether enough of its lease is left to start it. If not, a heartbeat is sent: its ack renews the lease.
+bool may_start_under_lease(core& c, attempt& a);
 void watch_lease(core& c, attempt& a);
 void tick_leases(core& c);
 std::optional<boot_time> next_lease_deadline(const core& c);

@@ -109,8 +109,8 @@ void apply_rules(attempt& a, const protocol::execute_job& offer) {
 void take_into_queue(core& c, attempt& a) {
   apply_rules(a, a.offer);
   if (a.ttl.count() != 0) adapt_pings(c, a.ttl);
-  const bool at_once =
-      !c.stopping && c.waiting.empty() && c.running < static_cast<std::size_t>(c.settings.slots);
+  const bool at_once = !c.stopping && c.waiting.empty() &&
+                       c.running < static_cast<std::size_t>(c.settings.slots) && may_start_under_lease(c, a);
   write_record(c, a, at_once ? record::start : record::offer, protocol::encode(a.offer));
   if (at_once) {
     start_process_of(c, a);
@@ -191,6 +191,7 @@ void start_waiting(core& c) {
          c.running < static_cast<std::size_t>(c.settings.slots) && !c.outbox_retry_at) {
     attempt& a = c.attempts.at(*c.waiting.begin());
     ORC_CHECK(a.admitted, "what waits was offered on this connection or kept at its registration");
+    if (!may_start_under_lease(c, a)) return;  // leases start in rising order, so the others wait too
     write_record(c, a, record::start, "");
     start_process_of(c, a);
   }

@@ -32,14 +32,23 @@ void note_contact(core& c, boot_time sent) {
   }
 }
 
+bool may_start_under_lease(core& c, attempt& a) {
+  if (!a.kill_on_loss || c.is_legacy()) return true;
+  const nanoseconds patience = ttl_of(c, a) / 3;
+  if (c.now.boot < c.link.contact + ttl_of(c, a) - patience) return true;
+  if (c.now.boot >= a.contact_asked + patience) {
+    a.contact_asked = c.now.boot;
+    c.link.heartbeat_at = c.now.boot;
+  }
+  return false;
+}
+
 void watch_lease(core& c, attempt& a) {
   if (!a.kill_on_loss || c.is_legacy()) return;
   c.kill_on_loss.insert(a.lease);
-  // The coordinator heard our pings within a third of the TTL when it offered this, even if no message was
-  // answered for longer; a heartbeat at once makes it certain.
-  a.contact = std::max(c.link.contact, c.now.boot - ttl_of(c, a) / 3);
+  a.contact = c.link.contact;
   record_contact(c, a, a.contact);
-  c.link.heartbeat_at = c.now.boot;
+  c.link.heartbeat_at = c.now.boot;  // from here on heartbeats come often enough to keep it
 }
 
 void tick_leases(core& c) {

@@ -218,9 +218,8 @@ void tick_results(core& c) {
     if (!a.start_told) c.events_due.push_back(a.lease);
     result_may_be_due(c, a);
   }
-  while (!c.parked.empty()) {
-    const std::uint64_t lease = *c.parked.begin();
-    if (c.now.wall - *c.attempts.at(lease).parked_since < parked_results_kept) return;
+  for (const std::uint64_t lease : std::set<std::uint64_t>{c.parked}) {
+    if (c.now.wall - *c.attempts.at(lease).parked_since < parked_results_kept) continue;
     say(c, note_level::warning,
         "The result of lease {}, which no coordinator asked for, is dropped after {} days", lease,
         limits::unknown_results_kept_days);

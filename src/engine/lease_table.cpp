@@ -12,6 +12,12 @@
 namespace orchestrator::engine {
 namespace {
 
+// A loss is up to six mutations, and one step is one transaction (rule 3): the others follow in the next.
+constexpr std::size_t losses_a_step = 500;
+// A database is rolled back a few times in its life; only a peer that plays with its highest_lease makes
+// more.
+constexpr std::size_t lease_holes_max = 256;
+
 std::int64_t ms(nanoseconds d) { return std::chrono::duration_cast<milliseconds>(d).count(); }
 
 // The moment at which silence alone ends it. A legacy worker may read and send nothing while its job runs, so
@@ -19,6 +25,8 @@ std::int64_t ms(nanoseconds d) { return std::chrono::duration_cast<milliseconds>
 std::optional<mono_time> silence_deadline(const core& c, const attempt_entry& a) {
   const worker_entry& w = *a.holder;
   if (w.row.legacy) return std::nullopt;
+  // Rule 6: silence counts only while its socket is read.
+  if (w.session != nullptr && w.session->unread) return std::nullopt;
   if (!w.ever_received) return a.renewed_until;
   return std::max(w.last_received + silence_limit(c, a.run->spec->spec), a.renewed_until);
 }
@@ -81,6 +89,13 @@ bool renew_waiting(core& c, attempt_entry& a) {
   --a.line_moves;
   a.deadline_base = a.holder->last_end;
   return true;
+}
+
+// Where the range that begins at `from` is filed: jumps that follow each other make one range.
+lease_id open_hole(const core& c, lease_id from) {
+  if (c.lease_holes.empty()) return from;
+  const auto& [first, last] = *c.lease_holes.rbegin();
+  return last.value + 1 == from.value ? first : from;
 }
 
 struct due_lease {
@@ -180,6 +195,7 @@ void end_not_started(core& c, attempt_entry& a, std::string_view reason) {
 
 void revive_attempt(core& c, attempt_entry& a) {
   end_attempt(c, a, attempt_state::running, "");
+  ++a.revivals;
   a.row.finished_at.reset();
   a.deadline_base = c.clock;
   a.holder->live.emplace(a.row.lease, &a);
@@ -235,6 +251,10 @@ void check_worker(core& c, worker_entry& w) {
   // The connection ends first, so that nothing more can come from it about a lease that is lost.
   if (w.session != nullptr)
     end_session(c, *w.session, close_code::lease_lost, "lease_lost", close_kind::gated);
+  if (due.size() > losses_a_step) {
+    due.resize(losses_a_step);
+    arm_worker(c, w, c.clock);
+  }
   for (const due_lease& d : due) {
     attempt_entry* a = find_attempt(c, d.lease);
     if (a != nullptr && is_live(a->row.state)) lose_attempt(c, *a, d.reason);
@@ -262,12 +282,40 @@ void refresh_ping_interval(core& c, worker_entry& w) {
   c.step.direct.emplace_back(set_ping_interval{w.session->id, wanted});
 }
 
+bool was_issued(const core& c, lease_id lease) {
+  if (!lease || c.lease_counter < lease) return false;
+  const auto after = c.lease_holes.upper_bound(lease);
+  return after == c.lease_holes.begin() || std::prev(after)->second < lease;
+}
+
+const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease) {
+  const attempt* row = nullptr;
+  for (const attempt& a : rows.attempts) {
+    if (a.lease == lease) row = &a;
+  }
+  if (const auto newer = c.loose.find(lease); newer != c.loose.end()) row = &newer->second.row;
+  return row != nullptr && w != nullptr && owns(*w, *row) ? row : nullptr;
+}
+
+void put_loose(core& c, attempt row) {
+  const lease_id lease = row.lease;
+  c.loose[lease] = {std::move(row), c.issued_number + 1};
+  c.step.loose.push_back(lease);
+}
+
+void drop_durable_loose(core& c) {
+  std::erase_if(c.loose, [&](const auto& entry) { return entry.second.number <= c.gate.durable(); });
+}
+
 void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id) {
   constexpr std::uint64_t jump = std::uint64_t{1} << 32;
   if (seen <= c.lease_counter || seen.value > std::numeric_limits<std::int64_t>::max() - 2 * jump) return;
   const std::uint64_t before = c.lease_counter.value;
   c.lease_counter = lease_id{seen.value + jump};
-  c.step.first.emplace_back(put_lease_counter{c.lease_counter});
+  const lease_id first = open_hole(c, lease_id{before + 1});
+  if (c.lease_holes.contains(first) || c.lease_holes.size() < lease_holes_max)
+    c.lease_holes[first] = c.lease_counter;
+  c.step.first.emplace_back(put_lease_hole{first, c.lease_counter});
   log(c, note_level::warning,
       fmt::format("Worker {} has seen lease {}, beyond our counter {}: the database seems to be older than "
                   "the worker. "

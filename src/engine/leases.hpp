@@ -14,6 +14,9 @@ attempt_entry& file_attempt(core& c, run_entry& r, worker_entry& w, attempt row)
 
 /// Issues the next lease for a placed run and holds its execute_job in the gate (offers.cpp).
 void make_offer(core& c, run_entry& r, worker_entry& w);
+/// A worker closes the connection on a frame that is too long, so a run that needs one would come back for
+/// ever: it is refused when it is submitted or applied.
+std::optional<refusal> refuse_oversize(const run_spec& s, const std::string& args);
 void send_cancel(core& c, attempt_entry& a);
 
 void accept_attempt(core& c, attempt_entry& a);
@@ -41,6 +44,16 @@ void refresh_capacity(core& c, worker_entry& w);
 void refresh_ping_interval(core& c, worker_entry& w);
 /// Rule 10: the counter jumps beyond what a worker has seen, after a rolled-back database.
 void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id);
+/// Whether this database ever issued that lease; one that a jump of the counter left out it did not.
+bool was_issued(const core& c, lease_id lease);
+
+/// The row of an attempt that left memory, as it will be when everything issued is durable; null if this
+/// worker does not own one.
+const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease);
+/// Writes such a row anew.
+void put_loose(core& c, attempt row);
+/// Forgets the rows of that kind which a look-up finds by now.
+void drop_durable_loose(core& c);
 
 /// Attempts belong to an instance; a legacy worker has only its name.
 bool owns(const worker_entry& w, const attempt& row);

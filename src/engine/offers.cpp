@@ -2,6 +2,10 @@
 // worker.
 #include <algorithm>
 
+#include <fmt/format.h>
+
+#include <orchestrator/protocol/codec.hpp>
+
 #include "leases.hpp"
 #include "runs.hpp"
 #include "sessions.hpp"
@@ -21,12 +25,8 @@ protocol::execute_job legacy_message(const attempt_entry& a, const std::string& 
   return m;
 }
 
-protocol::execute_job full_message(const core& c, const attempt_entry& a, const std::string& args) {
-  const run_spec& s = a.run->spec->spec;
+protocol::execute_job message_of_spec(const run_spec& s, const std::string& args) {
   protocol::execute_job m;
-  m.run_id = to_string(a.run->id);
-  m.job_id.id = m.run_id;
-  m.job = a.run->name->text;
   m.script_path = s.script;
   m.script_args = args;
   m.command = s.command;
@@ -34,6 +34,15 @@ protocol::execute_job full_message(const core& c, const attempt_entry& a, const 
   m.env = s.env;
   m.cwd = s.cwd;
   m.stdin_text = s.stdin_text;
+  return m;
+}
+
+protocol::execute_job full_message(const core& c, const attempt_entry& a, const std::string& args) {
+  const run_spec& s = a.run->spec->spec;
+  protocol::execute_job m = message_of_spec(s, args);
+  m.run_id = to_string(a.run->id);
+  m.job_id.id = m.run_id;
+  m.job = a.run->name->text;
   m.timeout_seconds = in_seconds(s.timeout);
   m.kill_grace_seconds = in_seconds(s.kill_grace);
   m.lease = a.row.lease;
@@ -47,7 +56,28 @@ protocol::execute_job full_message(const core& c, const attempt_entry& a, const 
   return m;
 }
 
+// Numbers, ids and names of an execute_job: what is not the specification's own.
+constexpr std::size_t offer_overhead = 2048;
+
+std::size_t text_bytes(const run_spec& s, std::string_view args) {
+  std::size_t sum = s.script.size() + args.size() + s.builtin.size() + s.cwd.size() + s.stdin_text.size();
+  for (const std::string& word : s.command) sum += word.size() + 4;
+  for (const auto& [name, value] : s.env) sum += name.size() + value.size() + 8;
+  return sum;
+}
+
 }  // namespace
+
+std::optional<refusal> refuse_oversize(const run_spec& s, const std::string& args) {
+  constexpr std::size_t longest_escape = 6;  // of a control character in JSON
+  if (text_bytes(s, args) * longest_escape + offer_overhead <= limits::frame) return std::nullopt;
+  const std::size_t bytes = protocol::encode(message_of_spec(s, args)).size() + offer_overhead;
+  if (bytes <= limits::frame) return std::nullopt;
+  return refuse(errc::too_large,
+                fmt::format("What is to run takes {} bytes as a message to a worker; {} fit into one.", bytes,
+                            limits::frame),
+                "/stdin", "Put long input into a file that the job reads.");
+}
 
 void make_offer(core& c, run_entry& r, worker_entry& w) {
   ORC_CHECK(live_attempt(r) == nullptr, "a run was offered while an attempt of it is live");

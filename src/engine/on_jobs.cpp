@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include <fmt/format.h>
-#include <boost/json/serialize.hpp>
 
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
@@ -21,7 +20,7 @@ namespace {
 
 constexpr std::size_t cancels_a_step = 10'000;  // one step is one transaction
 
-std::string text_of(const job_definition& d) { return boost::json::serialize(protocol::encode_job(d)); }
+std::string text_of(const job_definition& d) { return protocol::write_json(protocol::encode_job(d)); }
 
 refusal no_such_job(const std::string& name) {
   return refuse(errc::not_found, fmt::format("There is no job \"{}\".", printable(name)));
@@ -81,6 +80,10 @@ std::optional<refusal> check_all(const core& c, const apply_jobs& in) {
   for (std::size_t i = 0; i < in.jobs.size(); ++i) {
     const std::string pointer = in.jobs.size() == 1 ? "" : fmt::format("/{}", i);
     if (auto wrong = check_one(in.jobs[i], pointer)) return wrong;
+    if (auto wrong = refuse_oversize(in.jobs[i].spec, in.jobs[i].spec.args)) {
+      wrong->pointer = pointer + wrong->pointer;
+      return wrong;
+    }
     if (!seen.insert(in.jobs[i].name).second) {
       return refuse(errc::bad_field, fmt::format("Job {} is in the list twice.", in.jobs[i].name),
                     pointer + "/name");
@@ -203,7 +206,8 @@ void on(core& c, const zone_loaded& in) {
       const auto& s = j.job.definition.schedule;
       if (!s || s->time_zone != in.name || j.times) continue;
       log(c, note_level::warning,
-          fmt::format("The time zone {} of job {} is not known here any more; its schedule waits.", in.name, name));
+          fmt::format("The time zone {} of job {} is not known here any more; its schedule waits.", in.name,
+                      name));
     }
     c.zones.erase(in.name);  // the next list that names it asks again
     return;

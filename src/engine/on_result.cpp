@@ -132,17 +132,15 @@ disposition record_result(core& c, attempt_entry& a, const protocol::job_result&
 // The same for an attempt whose run has ended and left memory.
 disposition record_fetched(core& c, const session_entry& s, const fetched_rows& rows, lease_id lease,
                            const protocol::job_result& r, std::uint32_t crc) {
-  const auto found = std::find_if(rows.attempts.begin(), rows.attempts.end(),
-                                  [&](const attempt& a) { return a.lease == lease; });
-  // Rule 11: issued, but its row is gone by retention.
-  if (found == rows.attempts.end()) return disposition::superseded;
-  if (s.worker == nullptr || !owns(*s.worker, *found)) return disposition::superseded;
-  if (has_result(*found)) return judge_again(*found, crc);
-  attempt changed = *found;
+  const attempt* row = loose_row(c, s.worker, rows, lease);
+  // Rule 11: issued, but its row is gone by retention. Or it is another's.
+  if (row == nullptr) return disposition::superseded;
+  if (has_result(*row)) return judge_again(*row, crc);
+  attempt changed = *row;
   changed.superseded_status = to_string(r.status);
   changed.result_crc = crc;
   note_superseded(c, changed, to_string(r.status));
-  c.step.loose_attempts.push_back(std::move(changed));
+  put_loose(c, std::move(changed));
   return disposition::superseded;
 }
 
@@ -170,10 +168,12 @@ bool on_job_result(core& c, session_entry& s, const protocol::worker_message& m,
     reject_message(c, s, m, refuse(errc::bad_field, "A job_result must carry its lease.", "/lease"), true);
     return true;
   }
-  if (!lease || c.lease_counter < lease) {
+  if (!was_issued(c, lease)) {
     log(c, note_level::warning,
-        fmt::format("Worker {} sent a result for lease {}, which was never issued here.", s.worker_name,
-                    lease.value));
+        fmt::format(
+            "Worker {} sent a result for lease {}, which this database never issued; the worker keeps "
+            "it.",
+            s.worker_name, lease.value));
     acknowledge(c, s, m, disposition::unknown_lease);
     return true;
   }

@@ -5,6 +5,7 @@
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
+#include "leases.hpp"
 #include "requests.hpp"
 #include "runs.hpp"
 #include "step.hpp"
@@ -44,6 +45,7 @@ std::optional<refusal> check(const core& c, const protocol::submission& what) {
     return refuse(errc::bad_field, "args belong to a script; this runs a command.", "/args",
                   "Leave args out, or put the arguments into the command.");
   }
+  if (auto too_large = refuse_oversize(spec, what.args ? *what.args : spec.args)) return too_large;
   return refuse_new_work(c, 1);
 }
 

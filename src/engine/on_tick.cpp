@@ -17,9 +17,14 @@ namespace {
 constexpr std::size_t offers_a_turn =
     1'000;  // each is a few mutations; a batch stays within limits::commit_mutations
 constexpr std::size_t timers_a_tick = 10'000;
+constexpr std::size_t rows_a_tick = 1'000;  // before the last timer, whose own share is bounded too
 // A wall clock may jump forward, which no monotonic timer notices: waits for it are cut into pieces.
 constexpr std::chrono::seconds wall_patience{10};
 constexpr std::chrono::minutes wall_step_back{1};
+
+std::size_t step_rows(const core& c) {
+  return c.step.runs.size() + c.step.attempts.size() + c.step.rest.size();
+}
 
 void fire_timer(core& c, const timer& t) {
   switch (t.kind) {
@@ -42,7 +47,7 @@ void fire_timer(core& c, const timer& t) {
 // True if more are due than one tick may take.
 bool fire_timers(core& c) {
   for (std::size_t fired = 0; !c.timers.empty() && c.timers.begin()->at <= c.clock; ++fired) {
-    if (fired == timers_a_tick) return true;
+    if (fired == timers_a_tick || step_rows(c) > rows_a_tick) return true;
     const timer t = *c.timers.begin();
     c.timers.erase(c.timers.begin());
     fire_timer(c, t);
@@ -107,6 +112,7 @@ void on(core& c, const persisted& in) {
     c.recent_keys_by_number.erase(c.recent_keys_by_number.begin());
   }
   let_depart(c);
+  drop_durable_loose(c);
 }
 
 void on(core& c, const output_persisted& in) {

@@ -151,9 +151,9 @@ std::size_t bytes_of(const protocol::worker_message& m) {
   return 0;
 }
 
-// The shell stops reading sockets when the disk falls behind, so the bound is only for a peer that gets around that.
+// The shell stops reading sockets when the disk falls behind, so the bound is only for a peer that gets
+// around that.
 void park(core& c, session_entry& s, const protocol::worker_message& m) {
-  s.parked_bytes = s.parked.empty() ? 0 : s.parked_bytes;
   s.parked_bytes += bytes_of(m);
   s.parked.push_back(m);
   if (s.parked.size() > parked_messages || s.parked_bytes > parked_bytes) {
@@ -202,7 +202,11 @@ void resume(core& c, session_entry& s, const fetched_rows* rows) {
   while (!s.dead && !s.blocked() && !s.parked.empty()) {
     const protocol::worker_message m = std::move(s.parked.front());
     s.parked.pop_front();
-    if (!handle(c, s, m, rows)) s.parked.push_front(m);
+    s.parked_bytes -= std::min(s.parked_bytes, bytes_of(m));
+    if (!handle(c, s, m, rows)) {
+      s.parked_bytes += bytes_of(m);
+      s.parked.push_front(m);
+    }
     rows = nullptr;
   }
 }
@@ -243,6 +247,18 @@ void on(core& c, const session_bad_frame& in) {
 void on(core& c, const session_alive& in) {
   session_entry* s = find_session(c, in.session);
   if (s != nullptr && !s->dead) hear(c, *s);
+}
+
+void on(core& c, const session_reading& in) {
+  session_entry* s = find_session(c, in.session);
+  if (s == nullptr || s->dead || s->unread == !in.on) return;
+  s->unread = !in.on;
+  worker_entry* w = s->worker;
+  if (w == nullptr || s->unread) return;
+  // Its silence begins anew, since what it said meanwhile was not read.
+  w->last_received = c.clock;
+  w->probe_until.reset();
+  arm_worker(c, *w, c.clock);
 }
 
 void on(core& c, const session_closed& in) {

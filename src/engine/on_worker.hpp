@@ -10,6 +10,7 @@ void on(core& c, const session_opened& in);
 void on(core& c, const session_frame& in);
 void on(core& c, const session_bad_frame& in);
 void on(core& c, const session_alive& in);
+void on(core& c, const session_reading& in);
 void on(core& c, const session_closed& in);
 
 /// A worker_register, or the first message of a legacy worker that sent none (registration.cpp).

@@ -28,10 +28,14 @@ attempt_entry* own_attempt(core& c, const worker_entry& w, const protocol::lease
   return text != nullptr && *text == to_string(a->row.run) ? a : nullptr;
 }
 
+// Each revival gives an attempt its whole time anew, so a worker that registers again and again, and never
+// brings the result, would keep its run for ever.
+constexpr int revivals_max = 100;
+
 // Nothing newer was offered, and nobody decided the run: what this attempt still does counts.
 bool still_counts(const attempt_entry& a) {
-  return !is_final(a.run->state) && is_newest(a) &&
-         (is_live(a.row.state) || a.row.state == attempt_state::lost);
+  if (is_final(a.run->state) || !is_newest(a)) return false;
+  return is_live(a.row.state) || (a.row.state == attempt_state::lost && a.revivals < revivals_max);
 }
 
 void keep(core& c, attempt_entry& a) {
@@ -102,7 +106,11 @@ void sort_absent(core& c, worker_entry& w, const evidence& e, const std::set<lea
 }  // namespace
 
 void reconcile(core& c, worker_entry& w, const protocol::worker_register& r, protocol::registration& answer) {
-  evidence e{r, w.row.boot_id == r.boot_id, w.row.process == r.process, w.row.highest_acked};
+  // What a worker leaves out proves nothing.
+  const auto same = [](const std::string& before, const std::string& now) {
+    return !now.empty() && before == now;
+  };
+  evidence e{r, same(w.row.boot_id, r.boot_id), same(w.row.process, r.process), w.row.highest_acked};
   if (r.cluster && *r.cluster != c.cluster) {
     // Its lists speak of another database's leases, whose numbers may equal ours. Of ours it holds nothing.
     log(c, note_level::warning,

@@ -156,7 +156,8 @@ void admit(core& c, session_entry& s, const protocol::worker_register& r, std::o
   c.places.describe(w, {w.row.labels, w.row.legacy, !w.row.python_version.empty()});
   refresh_capacity(c, w);
   refresh_ping_interval(c, w);
-  check_worker(c, w);
+  // Judged by the next tick: in the drain after a stall of ours deadlines have not moved yet.
+  arm_worker(c, w, c.clock);
 }
 
 // Waits whether the one who holds the name answers a ping.
@@ -242,8 +243,10 @@ void refuse_challengers(core& c, session_entry& rival) {
     ORC_CHECK(r != nullptr, "a newcomer waits without a registration");
     worker_entry* own = find_worker(c, key_of(*r));
     // Another instance under a taken name: let in only to bring home what it still holds.
-    if (own != nullptr && own != rival.worker && own->session == nullptr &&
-        (!own->live.empty() || !own->lost.empty())) {
+    const bool holds = !r->running.empty() || !r->unacked.empty() || !r->lost.empty() ||
+                       (own != nullptr && (!own->live.empty() || !own->lost.empty()));
+    const bool is_rival = own != nullptr && (own == rival.worker || own->session != nullptr);
+    if (r->protocol && holds && !is_rival) {
       s.challenges.reset();
       const protocol::worker_message first = std::move(s.parked.front());  // `r` points into what is popped
       const auto& its = std::get<protocol::worker_register>(first.body);

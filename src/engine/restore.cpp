@@ -181,6 +181,7 @@ void on(core& c, const started& in) {
   c.term = from.term;
   c.issued_number = from.last_number;
   c.lease_counter = from.lease_counter;
+  c.lease_holes = from.lease_holes;
   c.started_at = c.clock;
   c.last_wall = c.now.wall;
   std::vector<output> none;

@@ -312,6 +312,7 @@ void let_depart(core& c) {
     if (r == nullptr) continue;
     for (attempt_entry* a : details(*r).attempts) {
       --a->holder->attempts;
+      if (a->written > c.gate.durable()) c.loose[a->row.lease] = {a->row, a->written};
       c.attempts.erase(lease_id(a->row.lease));
     }
     spec_entry& spec = *r->spec;

@@ -82,9 +82,9 @@ struct run_entry {
   run_state state = run_state::queued;
   bool cancel_requested : 1 = false;
   bool held : 1 = false;
-  bool ready : 1 = false;          ///< is in the dispatcher's queue
-  bool delayed : 1 = false;        ///< is in core::delayed
-  bool dirty : 1 = false;          ///< changed in this step
+  bool ready : 1 = false;      ///< is in the dispatcher's queue
+  bool delayed : 1 = false;    ///< is in core::delayed
+  bool dirty : 1 = false;      ///< changed in this step
   bool announced : 1 = false;  ///< in this step
 };
 
@@ -96,12 +96,14 @@ struct attempt_entry {
   bool sent = false;  ///< its execute_job left the gate, or may have before a restart
   int line_moves =
       0;  ///< how often the end of another may still renew its time: those ahead of it at the offer
+  int revivals = 0;  ///< how often it was lost and heard of again, since this start
   std::optional<mono_time> sent_at;
   std::optional<mono_time>
       deadline_base;          ///< where its own deadline counts from: accepted, started or offered
   mono_time renewed_until{};  ///< restart grace: not lost by silence before
   std::map<std::string, std::uint64_t> ends;  ///< of its output, per stream
   std::uint64_t output_number = 0;            ///< the output batch with its newest chunk
+  std::uint64_t written = 0;                  ///< the batch with its newest row
   bool dirty = false;
 };
 
@@ -161,12 +163,13 @@ struct session_entry {
   std::optional<fetch_id> waits_fetch;  ///< the first parked message waits for rows
   std::uint64_t waits_output = 0;       ///< the first parked message waits for this output batch
   std::deque<protocol::worker_message> parked;
-  std::size_t parked_bytes = 0;           ///< of their data, roughly; reset when the line is empty
+  std::size_t parked_bytes = 0;          ///< of their data, roughly
   std::optional<session_id> challenges;  ///< a newcomer: waits whether that session still lives
   std::set<session_id> challengers;
   int legacy_acks = 0;               ///< written since its attempt began
   std::size_t legacy_held_acks = 0;  ///< owed, and written when its result came
   milliseconds ping_interval{0};
+  bool unread = false;         ///< the shell does not read it at present, so its silence says nothing
   bool drains_itself = false;  ///< its heartbeat says draining
   bool blocked() const { return waits_fetch.has_value() || waits_output != 0; }
 };
@@ -237,6 +240,13 @@ struct recent_key {
   std::uint64_t number = 0;
 };
 
+/// The row of an attempt that left memory, and the batch it was last written in: until that is durable a
+/// look-up could find an older one.
+struct loose_attempt {
+  orchestrator::attempt row;
+  std::uint64_t number = 0;
+};
+
 /// A request that waits for rows or zones.
 using parked_request = std::variant<submit_run, cancel_run, retry_run, hold_run, resolve_run>;
 struct parked_apply {
@@ -250,8 +260,8 @@ struct step_work {
   std::vector<run_entry*> runs;
   std::vector<attempt_entry*> attempts;
   std::vector<worker_entry*> workers;
-  std::vector<mutation> rest;           ///< instants, keys, cursors, facts, removals
-  std::vector<attempt> loose_attempts;  ///< rows that are not in memory
+  std::vector<mutation> rest;   ///< instants, keys, cursors, facts, removals
+  std::vector<lease_id> loose;  ///< of core::loose, written in this step
   std::vector<output_chunk> chunks;
   std::vector<std::pair<output, bool>> gated;  ///< true: also waits for all output issued so far
   std::vector<output> direct;                  ///< exempt from the gate
@@ -294,6 +304,8 @@ struct core {
   // Leases and workers
   std::unordered_map<lease_id, std::unique_ptr<attempt_entry>> attempts;
   lease_id lease_counter{};
+  std::map<lease_id, lease_id> lease_holes;  ///< first and last; never issued by this database (rule 10)
+  std::map<lease_id, loose_attempt> loose;   ///< rows newer than what a look-up may find
   std::map<worker_key, worker_entry> workers;
   std::map<std::uint64_t, worker_entry*> workers_by_order;
   std::map<std::string, worker_entry*, std::less<>> worker_names;  ///< who holds a name now

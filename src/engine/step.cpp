@@ -75,8 +75,9 @@ mutation_batch take_batch(core& c) {
   for (attempt_entry* a : w.attempts) {
     batch.mutations.emplace_back(put_attempt{a->row});
     a->dirty = false;
+    a->written = c.issued_number;
   }
-  for (attempt& row : w.loose_attempts) batch.mutations.emplace_back(put_attempt{std::move(row)});
+  for (const lease_id lease : w.loose) batch.mutations.emplace_back(put_attempt{c.loose.at(lease).row});
   for (worker_entry* entry : w.workers) {
     batch.mutations.emplace_back(put_worker{entry->row});
     entry->dirty = false;
@@ -119,13 +120,14 @@ void finish_step(core& c, effects& out) {
   step_work& w = c.step;
   add_notifications(c);
   const bool has_rows = !w.first.empty() || !w.runs.empty() || !w.attempts.empty() || !w.workers.empty() ||
-                        !w.rest.empty() || !w.loose_attempts.empty();
+                        !w.rest.empty() || !w.loose.empty();
   if (has_rows) {
     ++c.issued_number;
     note_departures(c);
     out.commit = take_batch(c);
     out.commit->number = c.issued_number;
   }
+  ORC_CHECK(w.output_of.empty() || !w.chunks.empty(), "an ack was to wait for output that nobody writes");
   if (!w.chunks.empty()) {
     out.commit_output = output_batch{++c.issued_output, std::move(w.chunks)};
   }

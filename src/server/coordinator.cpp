@@ -2,6 +2,8 @@
 // to the store first, then outputs that are already past the gate, then look-ups.
 #include "coordinator.hpp"
 
+#include <algorithm>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
@@ -33,6 +35,12 @@ telemetry::level level_of(engine::note_level l) {
   return telemetry::level::error;
 }
 
+bool adds_to_backlog(const protocol::worker_message& m) {
+  return std::holds_alternative<protocol::job_output>(m.body) ||
+         std::holds_alternative<protocol::job_result>(m.body) ||
+         std::holds_alternative<protocol::event>(m.body);
+}
+
 }  // namespace
 
 coordinator::coordinator(asio::io_context& io, const engine::config& settings,
@@ -45,10 +53,14 @@ store::store_events coordinator::events() {
     asio::post(io_, [this, number] {
       feed(engine::persisted{number});
       durable_waiters_->wake();
+      read_on();
     });
   };
   e.output_persisted = [this](std::uint64_t number) {
-    asio::post(io_, [this, number] { feed(engine::output_persisted{number}); });
+    asio::post(io_, [this, number] {
+      feed(engine::output_persisted{number});
+      read_on();
+    });
   };
   e.space = [this](bool full) { asio::post(io_, [this, full] { feed(engine::space_changed{full}); }); };
   return e;
@@ -301,6 +313,7 @@ void coordinator::accept_worker(std::shared_ptr<net::websocket> socket) {
   handlers.alive = [this, id] { feed(engine::session_alive{id}); };
   handlers.closed = [this, id](net::close_info info) {
     sessions_.erase(id);
+    held_back_.erase(id);
     feed(engine::session_closed{id, info.code,
                                 info.reason.empty() && info.error ? info.error.message() : info.reason});
   };
@@ -319,7 +332,26 @@ void coordinator::on_frame(session_id id, std::string frame) {
     feed(engine::session_bad_frame{id, decoded.error()});
     return;
   }
+  const bool adds = std::any_of(decoded->begin(), decoded->end(), adds_to_backlog);
   feed(engine::session_frame{id, std::move(*decoded)});
+  if (adds && store_->queued_bytes() > limits::store_backlog) hold_back(id);
+}
+
+/// Back-pressure: the disk is behind, so this worker is not read until it has caught up. Workers that only
+/// heartbeat go on being read, and being alive.
+void coordinator::hold_back(session_id id) {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end() || !held_back_.insert(id).second) return;
+  found->second.socket->pause_reading(true);
+  feed(engine::session_reading{id, false});
+}
+
+void coordinator::read_on() {
+  if (held_back_.empty() || store_->queued_bytes() > limits::store_backlog / 2) return;
+  for (const session_id id : std::exchange(held_back_, {})) {
+    sessions_.at(id).socket->pause_reading(false);
+    feed(engine::session_reading{id, true});
+  }
 }
 
 }  // namespace orchestrator::server

@@ -103,6 +103,8 @@ class coordinator {
   void arm_timer();
   asio::awaitable<void> watch_for_stalls();
   void on_frame(session_id id, std::string frame);
+  void hold_back(session_id id);
+  void read_on();
 
   asio::io_context& io_;
   net::websocket_options websocket_options_;
@@ -119,6 +121,7 @@ class coordinator {
   std::unordered_map<request_id, asio::any_completion_handler<void(engine::answer)>> requests_;
   std::map<session_id, worker_session> sessions_;
   std::vector<session_id> dirty_sessions_;
+  std::set<session_id> held_back_;  ///< not read until the disk has caught up
   std::map<run_id, std::shared_ptr<waiters>> run_waiters_;
   std::shared_ptr<waiters> fact_waiters_ = std::make_shared<waiters>();
   std::shared_ptr<waiters> output_waiters_ = std::make_shared<waiters>();

@@ -186,8 +186,12 @@ void batch_applier::put(const put_fact& m) {
   if (page_.full()) flush_facts();
 }
 
-void batch_applier::put(const put_lease_counter& m) {
-  next_.lease_counter = std::max(next_.lease_counter, m.counter.value);
+void batch_applier::put(const put_lease_hole& m) {
+  next_.lease_counter = std::max(next_.lease_counter, m.last.value);
+  const std::string key = lease_hole_key(m.first);
+  db_.prepared("INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT DO UPDATE SET value=excluded.value")
+      .with(key, m.last)
+      .run();
 }
 
 void batch_applier::flush_facts() {

@@ -47,7 +47,7 @@ class batch_applier {
   void put(const put_instant& m);
   void put(const put_idempotency& m);
   void put(const put_fact& m);
-  void put(const put_lease_counter& m);
+  void put(const put_lease_hole& m);
 
   void write_run(const run& r);
   void write_attempt(const attempt& a);

@@ -96,6 +96,8 @@ snapshot load_snapshot(connection& main, connection& output, wall_time now) {
       s.cluster = identity.id(1);
     else if (key == "term")
       s.term = identity.number(1);
+    else if (const auto first = lease_hole_of(key))
+      s.lease_holes.emplace(*first, lease_id{identity.number(1)});
   }
   const progress p = load_progress(main);
   s.last_number = p.last_number;

@@ -36,6 +36,7 @@ struct tables {
   uuid cluster;
   std::uint64_t term = 0;
   std::uint64_t last_number = 0, lease_counter = 0, spec_counter = 0, fact_sequence = 0;
+  std::map<lease_id, lease_id> lease_holes;
   std::map<spec_id, std::string> specs;
   std::map<spec_id, wall_time> spent_specs;
   std::map<run_id, run> runs;
@@ -109,7 +110,10 @@ class applier {
     ORC_CHECK(fresh, "an idempotency key was stored twice");
   }
   void put(const put_fact& m) { t_.facts.push_back({++t_.fact_sequence, number_, m.fact}); }
-  void put(const put_lease_counter& m) { t_.lease_counter = std::max(t_.lease_counter, m.counter.value); }
+  void put(const put_lease_hole& m) {
+    t_.lease_counter = std::max(t_.lease_counter, m.last.value);
+    t_.lease_holes[m.first] = m.last;
+  }
 
   void check_live(const run_id& id) const {
     int live = 0;
@@ -404,6 +408,7 @@ snapshot make_snapshot(const tables& t, wall_time now) {
   s.term = t.term;
   s.last_number = t.last_number;
   s.lease_counter = lease_id{t.lease_counter};
+  s.lease_holes = t.lease_holes;
   s.spec_counter = spec_id{t.spec_counter};
   std::set<spec_id> specs;
   std::set<run_id> unfinished;

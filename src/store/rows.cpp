@@ -1,9 +1,27 @@
 // Rows as model values; see rows.hpp.
 #include "rows.hpp"
 
+#include <charconv>
+
 #include "pack.hpp"
 
 namespace orchestrator::store {
+namespace {
+
+constexpr std::string_view lease_hole = "lease_hole/";
+
+}  // namespace
+
+std::string lease_hole_key(lease_id first) { return std::string(lease_hole) + std::to_string(first.value); }
+
+std::optional<lease_id> lease_hole_of(std::string_view key) {
+  if (!key.starts_with(lease_hole)) return std::nullopt;
+  key.remove_prefix(lease_hole.size());
+  lease_id first;
+  const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), first.value);
+  if (error != std::errc{} || end != key.data() + key.size()) return std::nullopt;
+  return first;
+}
 
 run read_run(const statement& row) {
   run r;

@@ -2,6 +2,9 @@
 // reads selects the column lists below, in that order.
 #pragma once
 
+#include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <orchestrator/model/fact.hpp>
@@ -30,6 +33,11 @@ inline constexpr const char* worker_columns =
     "worker_id,instance,boot_id,process,hostname,platform,version,python_version,pid,slots,credit,legacy,"
     "draining,labels,highest_acked,registered_at,last_seen,status,jobs_processed,uptime_seconds,load,"
     "memory_bytes";
+
+/// A range that the lease counter jumped over is a row of `meta`: its first lease in the key, its last the
+/// value.
+std::string lease_hole_key(lease_id first);
+std::optional<lease_id> lease_hole_of(std::string_view key);
 
 run read_run(const statement& row);
 attempt read_attempt(const statement& row);

@@ -75,6 +75,7 @@ class fake_disk {
     s.term = ++term;
     s.last_number = durable_;
     s.lease_counter = lease_counter;
+    s.lease_holes = lease_holes;
     s.spec_counter = specs.empty() ? spec_id{} : specs.rbegin()->first;
     std::set<spec_id> used;
     for (const auto& [id, r] : runs) {
@@ -129,6 +130,7 @@ class fake_disk {
   uuid cluster{{1, 2, 3}};
   std::uint64_t term = 0;
   lease_id lease_counter{};
+  std::map<lease_id, lease_id> lease_holes;
   std::map<spec_id, std::string> specs;
   std::map<run_id, orchestrator::run> runs;
   std::map<lease_id, attempt> attempts;
@@ -169,7 +171,10 @@ class fake_disk {
     CHECK(fresh);
   }
   void put(const orchestrator::put_fact& m) { facts.push_back(m.fact); }
-  void put(const put_lease_counter& m) { lease_counter = std::max(lease_counter, m.counter); }
+  void put(const put_lease_hole& m) {
+    lease_counter = std::max(lease_counter, m.last);
+    lease_holes[m.first] = m.last;
+  }
   void check_live(const run_id& id) const {
     int live = 0;
     for (const auto& [lease, a] : attempts) live += a.run == id && is_live(a.state) ? 1 : 0;

@@ -20,7 +20,8 @@ inline constexpr std::size_t batch_messages = 1024;  ///< messages in one JSON a
 inline constexpr int bad_messages_in_a_row = 10;     ///< then close 1008
 inline constexpr auto registration_deadline = 10s;   ///< then close 4002
 inline constexpr std::size_t outbound_queue_bytes = 4 * 1024 * 1024;  ///< per peer; beyond: close 4008
-inline constexpr std::size_t unread_bytes = 4 * 1024 * 1024;          ///< per registered worker
+inline constexpr std::size_t store_backlog =
+    64 * 1024 * 1024;  ///< waits for the disk; beyond: workers that add to it are not read
 inline constexpr int legacy_acks_while_busy = 16;  ///< its library stops reading after 32 unread frames
 inline constexpr std::size_t legacy_waiting_jobs = 1000;  ///< execute_jobs a legacy coordinator may stack up
 inline constexpr std::size_t inventory_leases = 10'000;   ///< per list of a registration

@@ -101,6 +101,11 @@ struct session_bad_frame {
 struct session_alive {
   session_id session;
 };
+/// The shell stops reading this socket (the disk is behind), or goes on. Silence meanwhile says nothing.
+struct session_reading {
+  session_id session;
+  bool on = true;
+};
 struct session_closed {
   session_id session;
   std::uint16_t code = 1006;
@@ -145,6 +150,6 @@ using input =
     std::variant<started, submit_run, cancel_run, retry_run, hold_run, resolve_run, apply_jobs, delete_job,
                  pause_job, drain_worker, session_opened, session_frame, session_bad_frame, session_alive,
                  session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded, stalled,
-                 tick, turn_end, stopping, remove_worker>;
+                 tick, turn_end, stopping, remove_worker, session_reading>;
 
 }  // namespace orchestrator::engine

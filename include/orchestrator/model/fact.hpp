@@ -98,14 +98,16 @@ struct put_fact {
   orchestrator::fact fact;
   bool operator==(const put_fact&) const = default;
 };
-/// Raises the lease counter beyond the leases of attempts (rule 10: after a rolled-back database).
-struct put_lease_counter {
-  lease_id counter;
-  bool operator==(const put_lease_counter&) const = default;
+/// The lease counter jumps to `last` (rule 10: after a rolled-back database). Leases from `first` on may have
+/// been issued by the database that is gone, so results of them are not ours to settle.
+struct put_lease_hole {
+  lease_id first;  ///< one that is stored already is extended
+  lease_id last;
+  bool operator==(const put_lease_hole&) const = default;
 };
 
 using mutation = std::variant<put_spec, put_job, delete_job, put_cursor, put_run, put_attempt, put_worker,
-                              forget_worker, put_instant, put_idempotency, put_fact, put_lease_counter>;
+                              forget_worker, put_instant, put_idempotency, put_fact, put_lease_hole>;
 
 struct mutation_batch {
   std::uint64_t number = 0;
@@ -115,10 +117,9 @@ struct mutation_batch {
 /// A piece of a job's output. It goes to a database and a writer of its own, numbered on its own.
 struct output_chunk {
   lease_id lease;
-  std::string stream;          ///< "stdout" or "stderr"
-  std::uint64_t offset = 0;    ///< byte position in that stream before any trimming
-  std::uint64_t gap_from = 0;  ///< equals offset, unless bytes [gap_from, offset) were dropped by the worker
-  std::string data;
+  std::string stream;        ///< "stdout" or "stderr"
+  std::uint64_t offset = 0;  ///< byte position in that stream before any trimming; a jump is a gap
+  std::string data;          ///< empty: only moves the end, since the worker dropped what lies before
   std::uint64_t limit = limits::output_default;  ///< what the store keeps of this attempt: head and tail
   bool operator==(const output_chunk&) const = default;
 };

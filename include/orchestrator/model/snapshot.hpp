@@ -33,6 +33,7 @@ struct snapshot {
   std::uint64_t term = 0;         ///< already raised and committed for this start
   std::uint64_t last_number = 0;  ///< number of the last batch committed; the engine continues after it
   lease_id lease_counter{};       ///< largest lease ever issued
+  std::map<lease_id, lease_id> lease_holes;  ///< first and last of each range that the counter jumped over
   spec_id spec_counter{};
   std::vector<stored_spec> specs;  ///< those that `runs` refer to
   std::vector<stored_job> jobs;

@@ -235,3 +235,38 @@ TEST_CASE("answers renew the lease, and a restarted daemon knows how long it run
     CHECK(contains(w.take_log(), "kill 1"));
   }
 }
+
+TEST_CASE("a job that must die with its lease is not started on one that has all but run out") {
+  agent_world w;
+  bring_up(w);
+  w.pass(25s);  // nothing of ours was answered since the registration
+  auto e = job(1);
+  e.on_lease_lost = "kill";
+  e.lease_ttl_seconds = 30;
+  w.receive({numbered(1, e), numbered(2, job(2))});
+  CHECK(w.starts.empty());
+  const auto seq = w.seq_of<protocol::heartbeat>();
+  REQUIRE(seq != 0);
+  w.receive(ack_of(seq));
+  CHECK(w.starts.size() == 2);
+}
+
+TEST_CASE("results that nobody asked for are dropped one by one, each after its week") {
+  agent_world w;
+  bring_up(w);
+  w.receive({numbered(1, job(1)), numbered(2, job(2))});
+  w.run(1);
+  w.run(2);
+  const auto park = [&](std::uint64_t lease) {
+    w.end(lease, 0);
+    auto answer = ack_of(w.seq_of<protocol::job_result>());
+    std::get<protocol::ack>(answer.body).disposition = disposition::unknown_lease;
+    w.receive(answer);
+  };
+  park(2);
+  w.pass(24h);
+  park(1);
+  w.pass(24h * 6 + 1h);
+  CHECK(contains(w.log, "The result of lease 2, which no coordinator asked for, is dropped"));
+  CHECK(!contains(w.log, "The result of lease 1, which"));
+}

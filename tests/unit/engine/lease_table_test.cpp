@@ -187,3 +187,42 @@ TEST_CASE("one lost lease on an open connection does not lose the others of that
   CHECK(worker.registration().keep.size() == 1);
   CHECK(w.stored(long_run).state == run_state::active);
 }
+
+TEST_CASE("silence does not count while the socket is not read, and begins anew when it is") {
+  bench b;
+  b.w.give(session_reading{b.worker.session, false});
+  b.w.advance(300s);
+  CHECK(b.state() == attempt_state::accepted);
+  b.w.give(session_reading{b.worker.session, true});
+  b.w.advance(60s);
+  CHECK(b.state() == attempt_state::accepted);
+  b.w.advance(21s);
+  CHECK(b.state() == attempt_state::lost);
+}
+
+TEST_CASE("a worker that registers while a stall is drained is judged by the deadlines that follow it") {
+  run_spec s = command_spec();
+  s.timeout = 60s;
+  bench b(s);
+  b.worker.drop();
+  b.w.skip_mono(7200s);  // SIGSTOP: far beyond the run's own deadline
+  b.worker.form.running = {test_worker::ref(b.offer)};
+  b.worker.open();
+  b.w.settle();
+  b.w.give(stalled{7200s});
+  b.w.advance(1s);
+  CHECK(b.state() == attempt_state::accepted);
+}
+
+TEST_CASE("an attempt that is lost and revived again and again is given up in the end") {
+  bench b;
+  b.worker.form.running = {test_worker::ref(b.offer)};
+  int rounds = 0;
+  for (; rounds < 200 && b.state() != attempt_state::lost; ++rounds) {
+    b.worker.drop();
+    b.w.advance(71s);
+    REQUIRE(b.state() == attempt_state::lost);
+    b.worker.connect();
+  }
+  CHECK(rounds == 101);
+}

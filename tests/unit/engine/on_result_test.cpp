@@ -421,3 +421,62 @@ TEST_CASE("events with a number are stored once") {
   b.w.settle();
   CHECK(b.w.facts("event.progress") == 3);
 }
+
+TEST_CASE("a gap at the end of the output comes without data, and the result behind it is taken") {
+  bench b;
+  b.worker.output(b.offer, 0, "head");
+  b.worker.output(b.offer, 5000, "", 4);
+  b.worker.finish(b.offer);
+  b.w.settle();
+  CHECK(b.w.disk.output.at({*b.offer.lease, "stdout"}).size() == 5000);
+  CHECK(b.w.stored(b.run).state == run_state::succeeded);
+}
+
+TEST_CASE("a gap of an attempt that left memory is stored, too") {
+  bench b;
+  b.worker.finish(b.offer);
+  b.w.settle();
+  b.worker.output(b.offer, 70, "", 0);
+  const auto last = b.worker.say(protocol::unknown_message{"later", "w1"});
+  b.w.settle();
+  CHECK(b.w.disk.output.at({*b.offer.lease, "stdout"}).size() == 70);
+  CHECK(b.worker.acked() >= last);
+}
+
+TEST_CASE("two late messages of one attempt build on each other while the first is on its way to the disk") {
+  bench b;
+  b.worker.finish(b.offer);
+  b.w.settle();
+  protocol::event e;
+  e.name = "progress";
+  e.job_id = b.offer.job_id;
+  e.lease = b.offer.lease;
+  e.n = 5;
+  e.text = "{}";
+  b.worker.say(e);
+  b.w.answer_lookups();
+  b.worker.say(e);  // the look-up finds the row as it was before the first one
+  b.w.answer_lookups();
+  b.w.settle();
+  CHECK(b.w.facts("event.progress") == 1);
+}
+
+TEST_CASE("a superseded result on its way to the disk is not forgotten when its run leaves memory") {
+  bench b;
+  b.worker.drop();
+  b.w.advance(71s);
+  test_worker second(b.w, "w2", 2);
+  second.connect();
+  b.w.advance(15s);
+  const auto newer = second.take_offer();
+  b.worker.form.unacked = {test_worker::ref(b.offer)};
+  b.worker.connect();
+  second.finish(newer);
+  b.worker.finish(b.offer, result_status::failure, 1);
+  b.w.sync(1);  // the run's end is durable, the superseded result is not
+  const auto again = b.worker.finish(b.offer, result_status::failure, 2);
+  b.w.answer_lookups();
+  b.w.settle();
+  CHECK(b.worker.verdict(again) == disposition::duplicate_conflict);
+  CHECK(b.row().result_crc == 1);
+}

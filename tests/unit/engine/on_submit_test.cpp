@@ -237,3 +237,24 @@ TEST_CASE("a start time comes soon after the wall clock jumps past it") {
   w.advance(10s);
   CHECK(worker.take_offers().size() == 1);
 }
+
+TEST_CASE("what would not fit into one frame to a worker is refused with its size, at submit and at apply") {
+  world w;
+  run_spec s = command_spec();
+  s.stdin_text = std::string(200'000, '\x01');  // six bytes each in JSON
+  const request_id id = w.submit(s);
+  w.settle();
+  const auto* wrong = w.answered<refusal>(id);
+  REQUIRE(wrong != nullptr);
+  CHECK(wrong->code == errc::too_large);
+  job_definition job;
+  job.name = "big";
+  job.spec = s;
+  const request_id applied = w.apply(job);
+  REQUIRE(w.answered<refusal>(applied) != nullptr);
+  CHECK(w.answered<refusal>(applied)->code == errc::too_large);
+  s.stdin_text = std::string(limits::stdin_bytes, 'x');
+  const request_id fits = w.submit(s);
+  w.settle();
+  CHECK(w.answered<run_answer>(fits) != nullptr);
+}

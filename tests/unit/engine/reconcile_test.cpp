@@ -379,3 +379,57 @@ TEST_CASE("instances that held a name before and hold nothing now are forgotten"
   }
   CHECK(w.disk.workers.size() == 1);
 }
+
+TEST_CASE("a result of a lease that the counter jumped over is not ours to settle, also after a restart") {
+  bench b;
+  b.worker.drop();
+  b.worker.form.running = {test_worker::ref(b.offer)};
+  b.worker.form.highest_lease = lease_id{500};
+  b.worker.connect();
+  auto foreign = b.offer;
+  foreign.lease = lease_id{400};
+  const auto seq = b.worker.finish(foreign);
+  b.w.settle();
+  CHECK(b.worker.verdict(seq) == disposition::unknown_lease);
+  b.w.restart();
+  b.worker.connect();
+  const auto again = b.worker.finish(foreign);
+  const auto own = b.worker.finish(b.offer);
+  b.w.settle();
+  CHECK(b.worker.verdict(again) == disposition::unknown_lease);
+  CHECK(b.worker.verdict(own) == disposition::accepted);
+}
+
+TEST_CASE("jumps that follow each other make one range") {
+  bench b;
+  for (std::uint64_t seen : {std::uint64_t{500}, std::uint64_t{1} << 40, std::uint64_t{1} << 41}) {
+    b.worker.drop();
+    b.worker.form.highest_lease = lease_id{seen};
+    b.worker.connect();
+  }
+  CHECK(b.w.disk.lease_holes.size() == 1);
+}
+
+TEST_CASE("a newcomer under a taken name that lists leases is let in to bring them home") {
+  world w;
+  test_worker first(w);
+  first.connect();
+  test_worker second(w, "w1", 2);
+  second.form.unacked = {{{std::string("a-run-of-before")}, lease_id{0}}};
+  second.form.unacked.front().lease = lease_id{1};
+  second.open();
+  w.give(session_alive{first.session});
+  w.settle();
+  CHECK_FALSE(second.closed(4009));
+  CHECK(second.registration().abandon.size() == 1);
+}
+
+TEST_CASE("a worker that does not say which boot it is has proved nothing") {
+  bench b(false);
+  b.w.settle();
+  b.worker.drop();
+  b.worker.form.boot_id.clear();
+  b.worker.form.highest_lease = lease_id{0};
+  b.worker.connect();
+  CHECK(b.state() == attempt_state::lost);
+}

@@ -46,12 +46,12 @@ TEST_CASE("output has a queue and a sync of its own") {
   store_events events;
   events.output_persisted = [&](std::uint64_t n) { reported.push_back(n); };
   memory_store st(std::move(events));
-  st.commit_output({1, {{lease_id{1}, "stdout", 0, 0, "one"}}});
-  st.commit_output({2, {{lease_id{1}, "stdout", 3, 3, "two"}}});
+  st.commit_output({1, {{lease_id{1}, "stdout", 0, "one"}}});
+  st.commit_output({2, {{lease_id{1}, "stdout", 3, "two"}}});
   CHECK(st.sync() == 0);
   CHECK(st.sync_output(1) == 1);
   st.crash();
-  st.commit_output({1, {{lease_id{1}, "stdout", 3, 3, "TWO"}}});
+  st.commit_output({1, {{lease_id{1}, "stdout", 3, "TWO"}}});
   CHECK(st.sync_output() == 1);
   CHECK(reported == std::vector<std::uint64_t>{1, 1});
   st.read([&](reader& q) { CHECK(q.read_output(lease_id{1}, "stdout", 0, 100).data == "oneTWO"); });

@@ -64,8 +64,8 @@ void write_fixture(const fs::path& to) {
           put_attempt{fixture_attempt(2)}, put_job{j, R"({"name":"nightly"})"}, put_worker{w},
           put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "0 3 * * *"},
           put_idempotency{"key", 9, id_number(1)}, put_fact{sample_fact(1)},
-          put_lease_counter{lease_id{100}}}});
-    opened->store_ptr->commit_output({1, {{lease_id{2}, "stdout", 0, 0, "hello"}}});
+          put_lease_hole{lease_id{90}, lease_id{100}}}});
+    opened->store_ptr->commit_output({1, {{lease_id{2}, "stdout", 0, "hello"}}});
     REQUIRE(monitor.wait_persisted(1));
     REQUIRE(monitor.wait_output(1));
   }

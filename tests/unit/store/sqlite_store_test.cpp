@@ -443,12 +443,12 @@ TEST_CASE("a full output disk delays output and nothing else") {
   auto opened = open_sqlite_store(base.path() / "data", day_zero, monitor.events(), std::move(hooks));
   REQUIRE(opened.has_value());
   auto& st = *opened->store_ptr;
-  st.commit_output({1, {{lease_id{1}, "stdout", 0, 0, "first"}}});
+  st.commit_output({1, {{lease_id{1}, "stdout", 0, "first"}}});
   REQUIRE(monitor.wait_output(1));
   pages = 1;
   st.commit_output({2,
-                    {{lease_id{1}, "stdout", 5, 5, std::string(60'000, 'x')},
-                     {lease_id{2}, "stdout", 0, 0, std::string(60'000, 'y')}}});
+                    {{lease_id{1}, "stdout", 5, std::string(60'000, 'x')},
+                     {lease_id{2}, "stdout", 0, std::string(60'000, 'y')}}});
   REQUIRE(monitor.wait_space({true}));
   st.commit({1, {put_run{sample_run(1)}}});
   REQUIRE(monitor.wait_persisted(1));
@@ -557,7 +557,7 @@ TEST_CASE("a purge that a crash interrupted gives its output back at the next st
     progress_monitor monitor;
     auto opened = open_sqlite_store(dir, day_zero, monitor.events());
     REQUIRE(opened.has_value());
-    opened->store_ptr->commit_output({1, {{lease_id{5}, "stdout", 0, 0, "left behind"}}});
+    opened->store_ptr->commit_output({1, {{lease_id{5}, "stdout", 0, "left behind"}}});
     REQUIRE(monitor.wait_output(1));
   }
   {

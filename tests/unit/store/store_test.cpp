@@ -147,7 +147,7 @@ TEST_CASE_TEMPLATE("a restart raises the term and keeps the cluster and the coun
   d.commit(
       {put_spec{spec_id{41}, "{}"}, put_run{sample_run(1)}, put_attempt{sample_attempt(6, sample_run(1))}});
   const snapshot first = d.restart(day_zero);
-  d.commit({put_lease_counter{lease_id{std::uint64_t{1} << 33}}});
+  d.commit({put_lease_hole{lease_id{7}, lease_id{std::uint64_t{1} << 33}}});
   const snapshot second = d.restart(day_zero);
   CHECK_FALSE(first.cluster.is_nil());
   CHECK(second.cluster == first.cluster);
@@ -156,6 +156,8 @@ TEST_CASE_TEMPLATE("a restart raises the term and keeps the cluster and the coun
   CHECK(second.last_number == 2);
   CHECK(first.lease_counter == lease_id{6});
   CHECK(second.lease_counter == lease_id{std::uint64_t{1} << 33});
+  CHECK(first.lease_holes.empty());
+  CHECK(second.lease_holes == std::map<lease_id, lease_id>{{lease_id{7}, second.lease_counter}});
   CHECK(second.spec_counter == spec_id{41});
 }
 
@@ -453,7 +455,7 @@ TEST_CASE_TEMPLATE("a start finds unfinished runs, their attempts, and every att
   d.commit({put_spec{spec_id{1}, "one"}, put_spec{spec_id{2}, "two"}, put_spec{spec_id{3}, "three"},
             put_run{queued}, put_run{waiting}, put_run{unknown}, put_run{done}, put_run{failed},
             put_attempt{ended}, put_attempt{lost}, put_attempt{won}, put_attempt{away}, put_attempt{heard}});
-  d.commit_output({{lease_id{2}, "stdout", 0, 0, "abc"}, {lease_id{3}, "stdout", 0, 0, "xyz"}});
+  d.commit_output({{lease_id{2}, "stdout", 0, "abc"}, {lease_id{3}, "stdout", 0, "xyz"}});
   const snapshot s = d.restart(day_zero);
   std::vector<run> expected{queued, waiting, unknown};
   std::sort(expected.begin(), expected.end(), [](const run& a, const run& b) { return a.id < b.id; });
@@ -468,9 +470,8 @@ TEST_CASE_TEMPLATE("a start finds unfinished runs, their attempts, and every att
 TEST_CASE_TEMPLATE("output is read in pages that end at a gap", Driver, sqlite_driver, memory_driver) {
   Driver d;
   const lease_id lease{1};
-  d.commit_output(
-      {{lease, "stdout", 0, 0, "hello "}, {lease, "stdout", 6, 6, "world"}, {lease, "stderr", 0, 0, "!"}});
-  d.commit_output({{lease, "stdout", 20, 11, "later"}});
+  d.commit_output({{lease, "stdout", 0, "hello "}, {lease, "stdout", 6, "world"}, {lease, "stderr", 0, "!"}});
+  d.commit_output({{lease, "stdout", 20, "later"}});
   d.read([&](reader& q) {
     output_page page = q.read_output(lease, "stdout", 0, 8);
     CHECK(page.data == "hello wo");
@@ -498,12 +499,10 @@ TEST_CASE_TEMPLATE("output is read in pages that end at a gap", Driver, sqlite_d
 TEST_CASE_TEMPLATE("bytes below the stored end are ignored", Driver, sqlite_driver, memory_driver) {
   Driver d;
   const lease_id lease{1};
-  d.commit_output({{lease, "stdout", 0, 0, "abcdef"}});
+  d.commit_output({{lease, "stdout", 0, "abcdef"}});
   d.restart(day_zero);
-  d.commit_output(
-      {{lease, "stdout", 0, 0, "ABCDEF"}, {lease, "stdout", 4, 4, "XXgh"}, {lease, "stdout", 2, 2, "??"}});
-  d.commit_output(
-      {{lease, "stdout", 12, 8, ""}});  // four bytes were dropped by the worker, nothing follows yet
+  d.commit_output({{lease, "stdout", 0, "ABCDEF"}, {lease, "stdout", 4, "XXgh"}, {lease, "stdout", 2, "??"}});
+  d.commit_output({{lease, "stdout", 12, ""}});  // four bytes were dropped by the worker, nothing follows yet
   d.read([&](reader& q) {
     const output_page page = q.read_output(lease, "stdout", 0, 100);
     CHECK(page.data == "abcdefgh");
@@ -521,7 +520,7 @@ TEST_CASE_TEMPLATE("of a long stream the head and the tail are kept", Driver, sq
     std::string data;
     const std::uint64_t size = std::min<std::uint64_t>(total - offset, offset % 3 == 0 ? 50'000 : 200'000);
     for (std::uint64_t i = 0; i < size; ++i) data.push_back(byte_at(offset + i));
-    d.commit_output({{lease, "stdout", offset, offset, data, limit}});
+    d.commit_output({{lease, "stdout", offset, data, limit}});
     offset += size;
   }
   std::uint64_t stored = 0, gap = 0, offset = 0;
@@ -573,7 +572,7 @@ TEST_CASE_TEMPLATE("retention deletes old final runs with everything that hangs 
             put_instant{"j", day_zero, instant_outcome::ran, old.id, ""},
             put_instant{"j", now - 47h, instant_outcome::ran, lately.id, ""}, put_fact{sample_fact(8)}});
   d.commit({put_fact{sample_fact(9, now)}});
-  d.commit_output({{lease_id{1}, "stdout", 0, 0, "old"}, {lease_id{6}, "stdout", 0, 0, "kept"}});
+  d.commit_output({{lease_id{1}, "stdout", 0, "old"}, {lease_id{6}, "stdout", 0, "kept"}});
   d.retain(now, 24h * 30, 1'000'000);
   d.read([&](reader& q) {
     CHECK_FALSE(q.find_run(old.id));
