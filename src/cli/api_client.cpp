@@ -10,9 +10,9 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/json/serialize.hpp>
 
 #include <orchestrator/net/http.hpp>
+#include <orchestrator/net/local_servers.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
 namespace orchestrator::cli {
@@ -22,25 +22,6 @@ namespace {
 
 constexpr auto retry_pause = std::chrono::milliseconds{200};
 constexpr auto stream_silence = std::chrono::hours{24};  ///< a quiet job may print nothing for long
-
-std::string read_first_line(const fs::path& file) {
-  std::ifstream in(file);
-  std::string line;
-  std::getline(in, line);
-  while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
-  return line;
-}
-
-fs::path state_dir() {
-  const char* state = std::getenv("XDG_STATE_HOME");
-  if (state != nullptr && *state == '/') return fs::path(state) / "orchestrator";
-  const char* home = std::getenv("HOME");
-  return fs::path(home != nullptr && *home == '/' ? home : "/") / ".local/state/orchestrator";
-}
-
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
 
 int exit_of_status(int status) {
   switch (status) {
@@ -70,18 +51,6 @@ failure from_problem(int status, const std::string& body) {
 }
 
 }  // namespace
-
-std::string find_token(const std::string& host, std::uint16_t port, const std::string& kind) {
-  if (!is_loopback(host)) return "";
-  const fs::path servers = state_dir() / "servers";
-  for (const std::string& name : {host, std::string("127.0.0.1"), std::string("localhost")}) {
-    const std::string dir = read_first_line(servers / fmt::format("{}:{}", name, port) / "data_dir");
-    if (dir.empty()) continue;
-    const std::string token = read_first_line(fs::path(dir) / (kind + ".token"));
-    if (!token.empty()) return token;
-  }
-  return "";
-}
 
 std::string url_encode(std::string_view text) {
   std::string out;
@@ -121,12 +90,12 @@ api_client::api_client(const settings& values) : connection_(std::make_unique<co
   base_ = url->http();
   const std::string file = values.text("token-file");
   if (!file.empty()) {
-    token_ = read_first_line(file);
+    token_ = net::first_line(file);
     if (token_.empty())
       throw failure{exit_usage, fmt::format("--token-file: cannot read a token from {}", file), ""};
     return;
   }
-  token_ = find_token(url->host, url->port, "admin");
+  token_ = net::find_local_token(url->host, url->port, "admin");
 }
 
 api_client::~api_client() = default;
@@ -136,7 +105,7 @@ api_answer api_client::call(const std::string& method, const std::string& path, 
   net::http_call request;
   request.method = method;
   request.url = base_ + path;
-  if (!body.is_null()) request.body = json::serialize(body);
+  if (!body.is_null()) request.body = protocol::write_json(body);
   request.headers = std::move(headers);
   if (!token_.empty()) request.headers.emplace_back("Authorization", "Bearer " + token_);
   request.timeout = timeout;

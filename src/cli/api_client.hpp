@@ -60,7 +60,4 @@ class api_client {
 /// Percent-encodes one path segment or query value.
 std::string url_encode(std::string_view text);
 
-/// The token of a coordinator of the same user, by the address it serves; empty if there is none.
-std::string find_token(const std::string& host, std::uint16_t port, const std::string& kind);
-
 }  // namespace orchestrator::cli

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
-#include <boost/json/serialize.hpp>
 
 #include <orchestrator/protocol/definitions.hpp>
 
@@ -22,7 +21,7 @@ std::vector<column> columns() {
 
 void print_event(const session& s, const json::object& o) {
   if (s.out.how() == format::json || s.out.how() == format::jsonl) {
-    write_stdout(json::serialize(o) + "\n");
+    write_stdout(protocol::write_json(o) + "\n");
   } else {
     write_stdout(fmt::format("{:>6} {} {:20} {} {}\n", text_of(o, "sequence"), text_of(o, "at"),
                              text_of(o, "type"), text_of(o, "subject"), text_of(o, "data")));

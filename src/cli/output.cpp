@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
-#include <boost/json/serialize.hpp>
 
 #include <orchestrator/base/time.hpp>
+#include <orchestrator/protocol/definitions.hpp>
 
 namespace orchestrator::cli {
 namespace {
@@ -69,7 +69,7 @@ std::string text_of(const json::object& o, std::string_view key) {
   if (v == nullptr || v->is_null()) return "-";
   if (v->is_string()) return v->as_string().empty() ? "-" : std::string(v->as_string());
   if (v->is_bool()) return v->as_bool() ? "yes" : "no";
-  return json::serialize(*v);
+  return protocol::write_json(*v);
 }
 
 std::string short_id(const json::object& o, std::string_view key) {
@@ -111,7 +111,7 @@ std::string coloured_state(const std::string& state) {
   return *colour == '\0' ? state : colour + state + "\033[0m";
 }
 
-void printer::document(const json::value& v) const { write_stdout(json::serialize(v) + "\n"); }
+void printer::document(const json::value& v) const { write_stdout(protocol::write_json(v) + "\n"); }
 
 void printer::list(const json::array& items, const std::vector<column>& columns,
                    const std::string& key) const {
@@ -119,7 +119,7 @@ void printer::list(const json::array& items, const std::vector<column>& columns,
   std::string out;
   if (format_ == format::jsonl || format_ == format::name) {
     for (const json::value& item : items) {
-      out += format_ == format::jsonl ? json::serialize(item) : text_of(item.as_object(), key);
+      out += format_ == format::jsonl ? protocol::write_json(item) : text_of(item.as_object(), key);
       out += '\n';
     }
     return write_stdout(out);

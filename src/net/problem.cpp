@@ -7,6 +7,7 @@
 
 #include <orchestrator/base/check.hpp>
 #include <orchestrator/base/text.hpp>
+#include <orchestrator/protocol/definitions.hpp>
 
 namespace orchestrator::net {
 
@@ -36,7 +37,7 @@ http_response answer(int status, std::string_view code, std::string_view title, 
   http_response out;
   out.status = status;
   out.content_type = "application/problem+json";
-  out.body = json::serialize(body);
+  out.body = protocol::write_json(body);
   return out;
 }
 

@@ -205,11 +205,13 @@ void ws_session::control_seen(ws_control kind) {
     if (!closing_) close_deadline_.expires_after(options_.close_timeout);
     return;
   }
+  std::optional<boot_time> answered;
   if (kind == ws_control::pong) {
+    if (!pong_seen_) answered = pinged_at_;
     pong_seen_ = true;
     pinger_wake_.notify();
   }
-  if (!over_ && !closing_ && events_.alive) events_.alive();
+  if (!over_ && !closing_ && events_.alive) events_.alive(answered);
 }
 
 // --- Writer ---
@@ -265,6 +267,7 @@ void ws_session::send_ping() {
   if (ping_in_flight_) return;  // one is still waiting to be written: its pong will prove the same
   ping_in_flight_ = true;
   pong_seen_ = false;
+  pinged_at_ = read_boot_clock();
   stream_->ping([self = shared_from_this()](error_code) { self->ping_in_flight_ = false; });
 }
 

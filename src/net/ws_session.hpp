@@ -79,6 +79,7 @@ class ws_session final : public websocket, public std::enable_shared_from_this<w
   bool ping_requested_ = false;
   bool ping_in_flight_ = false;
   bool pong_seen_ = false;
+  boot_time pinged_at_{};
   clock::time_point patience_from_;  // the pong is due ping_timeout after this
   std::uint64_t bytes_at_last_check_ = 0;
 

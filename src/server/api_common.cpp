@@ -5,6 +5,7 @@
 
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/api_json.hpp>
+#include <orchestrator/protocol/definitions.hpp>
 
 #include "api.hpp"
 
@@ -13,7 +14,7 @@ namespace orchestrator::server {
 net::http_response reply(const api& a, const json::value& body, int status) {
   net::http_response out;
   out.status = status;
-  out.body = json::serialize(body);
+  out.body = protocol::write_json(body);
   out.headers.emplace_back("Orchestrator-Revision", std::to_string(a.core.view().durable()));
   return out;
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <orchestrator/protocol/api_json.hpp>
+#include <orchestrator/protocol/definitions.hpp>
 
 #include "api.hpp"
 
@@ -28,7 +29,7 @@ asio::awaitable<fact_rows> facts_after(api& a, std::optional<std::uint64_t> afte
 
 std::string encode_event(const store::stored_fact& f) {
   return fmt::format("id: {}\nevent: {}\ndata: {}\n\n", f.sequence, f.fact.type,
-                     json::serialize(protocol::fact_to_json(f.sequence, f.fact)));
+                     protocol::write_json(protocol::fact_to_json(f.sequence, f.fact)));
 }
 
 asio::awaitable<void> stream_facts(api& a, std::optional<std::uint64_t> after,

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <orchestrator/base/text.hpp>
+#include <orchestrator/protocol/definitions.hpp>
 
 #include "api.hpp"
 
@@ -115,7 +116,7 @@ std::string encode_piece(int attempt, const std::string& stream, std::uint64_t o
     o["data"] = base64_encode(data);
     o["encoding"] = "base64";
   }
-  return json::serialize(o) + "\n";
+  return protocol::write_json(o) + "\n";
 }
 
 std::string encode_gap(int attempt, const std::string& stream, const store::output_page::gap& gap) {
@@ -126,7 +127,7 @@ std::string encode_gap(int attempt, const std::string& stream, const store::outp
   o["attempt"] = attempt;
   o["stream"] = stream;
   o["gap"] = std::move(range);
-  return json::serialize(o) + "\n";
+  return protocol::write_json(o) + "\n";
 }
 
 /// Text of one look; moves the position on. A torn UTF-8 character at the end of a live stream waits for its
@@ -186,7 +187,7 @@ asio::awaitable<void> stream_logs(api& a, log_request q, log_look first,
   json::object last;
   last["end"] = true;
   last["state"] = to_string(seen.state);
-  const std::string line = json::serialize(last) + "\n";
+  const std::string line = protocol::write_json(last) + "\n";
   co_await body->write(line);
 }
 

@@ -16,6 +16,7 @@
 
 #include <orchestrator/base/check.hpp>
 #include <orchestrator/base/text.hpp>
+#include <orchestrator/net/local_servers.hpp>
 #include <orchestrator/server/server.hpp>
 
 namespace orchestrator::server {
@@ -124,27 +125,6 @@ std::optional<refusal> authenticator::check_worker(const net::http_request& head
       "or ws://worker:TOKEN@host for a worker of the original protocol"};
 }
 
-fs::path default_data_dir() {
-  const char* state = std::getenv("XDG_STATE_HOME");
-  if (state != nullptr && *state == '/') return fs::path(state) / "orchestrator" / "server";
-  const char* home = std::getenv("HOME");
-  return fs::path(home != nullptr && *home == '/' ? home : "/") / ".local/state/orchestrator/server";
-}
-
-std::optional<std::string> record_server(const std::string& host, std::uint16_t port,
-                                         const fs::path& data_dir) {
-  const fs::path dir = default_data_dir().parent_path() / "servers" / fmt::format("{}:{}", host, port);
-  std::error_code ec;
-  fs::create_directories(dir, ec);
-  if (ec) return fmt::format("cannot create {}: {}", dir.string(), ec.message());
-  const fs::path temporary = dir / fmt::format("data_dir.{}", ::getpid());
-  std::ofstream out(temporary);
-  out << fs::absolute(data_dir).string() << '\n';
-  out.close();
-  if (!out) return fmt::format("cannot write {}", temporary.string());
-  fs::rename(temporary, dir / "data_dir", ec);
-  if (ec) return fmt::format("cannot write {}: {}", (dir / "data_dir").string(), ec.message());
-  return std::nullopt;
-}
+fs::path default_data_dir() { return net::state_dir() / "server"; }
 
 }  // namespace orchestrator::server

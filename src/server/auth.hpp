@@ -29,10 +29,4 @@ class authenticator {
   std::string admin_, worker_;
 };
 
-/// Remembers under $XDG_STATE_HOME/orchestrator/servers/HOST:PORT which data directory serves that address,
-/// so that the CLI and workers of the same user find their tokens. Failure is not fatal: it is returned for
-/// the log.
-std::optional<std::string> record_server(const std::string& host, std::uint16_t port,
-                                         const std::filesystem::path& data_dir);
-
 }  // namespace orchestrator::server

@@ -310,7 +310,7 @@ void coordinator::accept_worker(std::shared_ptr<net::websocket> socket) {
   socket->set_max_message(limits::frame_before_registration);
   net::websocket_events handlers;
   handlers.message = [this, id](std::string frame) { on_frame(id, std::move(frame)); };
-  handlers.alive = [this, id] { feed(engine::session_alive{id}); };
+  handlers.alive = [this, id](std::optional<boot_time>) { feed(engine::session_alive{id}); };
   handlers.closed = [this, id](net::close_info info) {
     sessions_.erase(id);
     held_back_.erase(id);

@@ -11,6 +11,7 @@
 
 #include <orchestrator/base/version.hpp>
 #include <orchestrator/net/http.hpp>
+#include <orchestrator/net/local_servers.hpp>
 #include <orchestrator/store/sqlite_store.hpp>
 #include <orchestrator/telemetry/log.hpp>
 
@@ -142,7 +143,7 @@ int daemon::listen() {
         options_.listen_host, options_.listen_port, port.error().message());
     return port.error() == boost::system::errc::permission_denied ? exit_permission : exit_unavailable;
   }
-  if (auto problem = record_server(options_.listen_host, *port, options_.data_dir)) {
+  if (auto problem = net::record_server(options_.listen_host, *port, options_.data_dir)) {
     telemetry::warning("the command line will not find its token by itself: {}", *problem);
   }
   http_->start();

@@ -15,6 +15,7 @@
 
 #include <orchestrator/base/check.hpp>
 #include <orchestrator/base/random.hpp>
+#include <orchestrator/net/local_servers.hpp>
 
 namespace orchestrator::worker_shell {
 namespace fs = std::filesystem;
@@ -25,19 +26,7 @@ constexpr int exit_io = 74;
 constexpr int exit_in_use = 75;
 constexpr int most_default_dirs = 1000;
 
-fs::path workers_dir() {
-  const char* state = std::getenv("XDG_STATE_HOME");
-  if (state != nullptr && *state == '/') return fs::path(state) / "orchestrator/workers";
-  const char* home = std::getenv("HOME");
-  return fs::path(home != nullptr && *home == '/' ? home : "/") / ".local/state/orchestrator/workers";
-}
-
-std::string first_line(const fs::path& file) {
-  std::ifstream in(file);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
+fs::path workers_dir() { return net::state_dir() / "workers"; }
 
 /// Whole or not at all: a torn identity would make this another worker.
 boost::system::error_code replace_file(const fs::path& file, const std::string& line) {
@@ -103,7 +92,7 @@ boost::system::result<work_dir, work_dir_failure> work_dir::lock(const fs::path&
     return work_dir_failure{exit_in_use,
                             fmt::format("the work dir {} is in use by the worker with pid {}; give this one "
                                         "another with --work-dir",
-                                        dir.string(), first_line(dir / "lock"))};
+                                        dir.string(), net::first_line(dir / "lock"))};
   }
   const std::string pid = std::to_string(::getpid()) + "\n";
   if (::ftruncate(w.lock_fd_, 0) != 0 || ::pwrite(w.lock_fd_, pid.data(), pid.size(), 0) < 0) {
@@ -114,14 +103,14 @@ boost::system::result<work_dir, work_dir_failure> work_dir::lock(const fs::path&
 }
 
 boost::system::result<void, work_dir_failure> work_dir::read_identity() {
-  if (const auto known = parse_uuid(first_line(path_ / "instance"))) {
+  if (const auto known = parse_uuid(net::first_line(path_ / "instance"))) {
     instance_ = *known;
   } else {
     instance_ = make_uuid_v4(system_random(), system_random());
     if (replace_file(path_ / "instance", to_string(instance_)))
       return cannot("write", path_ / "instance", exit_cannot_create);
   }
-  worker_id_ = first_line(path_ / "worker_id");
+  worker_id_ = net::first_line(path_ / "worker_id");
   if (worker_id_.empty()) {
     worker_id_ = fmt::format("worker-{:08x}", static_cast<std::uint32_t>(system_random()));
     if (replace_file(path_ / "worker_id", worker_id_))
@@ -131,13 +120,13 @@ boost::system::result<void, work_dir_failure> work_dir::read_identity() {
 }
 
 boost::system::error_code work_dir::enter_cluster(const std::string& cluster) {
-  const std::string first = first_line(path_ / "first_cluster");
+  const std::string first = net::first_line(path_ / "first_cluster");
   cluster_path_ = cluster.empty() || first.empty() || first == cluster ? path_ : path_ / "clusters" / cluster;
   std::error_code ec;
   fs::create_directories(cluster_path_, ec);
   if (ec) return {ec.value(), boost::system::system_category()};
   ::chmod(cluster_path_.c_str(), 0700);
-  term_ = std::strtoull(first_line(cluster_path_ / "term").c_str(), nullptr, 10);
+  term_ = std::strtoull(net::first_line(cluster_path_ / "term").c_str(), nullptr, 10);
   return {};
 }
 

@@ -503,9 +503,10 @@ void daemon::attach(std::shared_ptr<net::websocket> socket) {
       f.bad = decoded.error().detail;
     feed(std::move(f));
   };
-  // Not fed as a pong: which ping was answered, and when that was sent, is not known here, and a ping of the
-  // peer proves nothing about our messages. The core sends heartbeats more often when a lease depends on it.
-  handlers.alive = [] {};
+  // A ping of the peer proves nothing about what of ours it has read; the pong to one of ours does.
+  handlers.alive = [this, mine](std::optional<boot_time> pinged) {
+    if (mine == connection_ && pinged) feed(agent::pong{*pinged});
+  };
   handlers.closed = [this, mine](net::close_info info) {
     if (mine != connection_) return;
     socket_ = nullptr;

@@ -181,7 +181,7 @@ class worker_peer {
       if (!decoded) throw std::runtime_error("the worker sent something that is not a message: " + text);
       for (auto& m : *decoded) take(std::move(m));
     };
-    events.alive = [] {};
+    events.alive = [](std::optional<boot_time>) {};
     events.closed = [this](net::close_info) { connected = false; };
     socket_->start(std::move(events));
   }

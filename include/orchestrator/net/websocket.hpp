@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include <orchestrator/base/limits.hpp>
+#include <orchestrator/base/time.hpp>
 #include <orchestrator/net/io.hpp>
 
 namespace orchestrator::net {
@@ -34,8 +36,9 @@ struct close_info {
 /// session.
 struct websocket_events {
   std::function<void(std::string frame)> message;  ///< one whole text message
-  std::function<void()> alive;                     ///< a pong or ping came
-  std::function<void(close_info)> closed;          ///< exactly once, last
+  /// A ping came, or the pong to a ping of ours, with the time at which that was handed to the socket.
+  std::function<void(std::optional<boot_time> pinged)> alive;
+  std::function<void(close_info)> closed;  ///< exactly once, last
 };
 
 class websocket {

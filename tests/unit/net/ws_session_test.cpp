@@ -19,6 +19,8 @@ struct observed {
   std::vector<std::string> messages;
   std::vector<close_info> closed;
   int alive = 0;
+  int pongs = 0;  // of those, answers to our own pings
+  boot_time newest_ping{};
   int after_closed = 0;  // events after the last one
 
   websocket_events events() {
@@ -27,8 +29,10 @@ struct observed {
       messages.push_back(std::move(text));
       after_closed += static_cast<int>(closed.size());
     };
-    e.alive = [this] {
+    e.alive = [this](std::optional<boot_time> pinged) {
       ++alive;
+      pongs += pinged ? 1 : 0;
+      if (pinged) newest_ping = *pinged;
       after_closed += static_cast<int>(closed.size());
     };
     e.closed = [this](close_info info) { closed.push_back(std::move(info)); };
@@ -253,6 +257,7 @@ TEST_CASE("a message in a few fragments is one message, and a close without a co
   world.run(talk());
   CHECK(server.seen.messages == std::vector<std::string>{"one message"});
   CHECK(server.seen.alive == 1);
+  CHECK(server.seen.pongs == 0);
   CHECK(server.seen.closed[0].code == 1005);
   CHECK(server.seen.closed[0].by_peer);
 }
@@ -338,8 +343,12 @@ TEST_CASE("ping() asks at once, and a new interval holds at once") {
   const dial_result dialled = dial(world, to(server.ws_url()));
   observed mine;
   dialled.socket->start(mine.events());
+  const boot_time before = read_boot_clock();
   dialled.socket->ping();
   world.run(eventually(world.io, [&] { return mine.alive == 1; }));
+  CHECK(mine.pongs == 1);
+  CHECK(mine.newest_ping >= before);
+  CHECK(mine.newest_ping <= read_boot_clock());
   dialled.socket->set_ping_interval(1ms);
   world.run(eventually(world.io, [&] { return mine.alive > 5; }));
 }

@@ -1,0 +1,68 @@
+// Coordinators of the same user on this machine. See local_servers.hpp.
+#include <orchestrator/net/local_servers.hpp>
+
+#include <cstdlib>
+#include <fstream>
+
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+namespace orchestrator::net {
+namespace fs = std::filesystem;
+namespace {
+
+fs::path record_of(const std::string& host, std::uint16_t port) {
+  return state_dir() / "servers" / fmt::format("{}:{}", host, port) / "data_dir";
+}
+
+}  // namespace
+
+fs::path state_dir() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  if (state != nullptr && *state == '/') return fs::path(state) / "orchestrator";
+  const char* home = std::getenv("HOME");
+  return fs::path(home != nullptr && *home == '/' ? home : "/") / ".local/state/orchestrator";
+}
+
+std::string first_line(const fs::path& file) {
+  std::ifstream in(file);
+  std::string line;
+  std::getline(in, line);
+  while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+  return line;
+}
+
+bool is_loopback_name(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+std::optional<std::string> record_server(const std::string& host, std::uint16_t port,
+                                         const fs::path& data_dir) {
+  const fs::path record = record_of(host, port);
+  std::error_code ec;
+  fs::create_directories(record.parent_path(), ec);
+  if (ec) return fmt::format("cannot create {}: {}", record.parent_path().string(), ec.message());
+  fs::path temporary = record;
+  temporary += fmt::format(".{}", ::getpid());
+  std::ofstream out(temporary);
+  out << fs::absolute(data_dir).string() << '\n';
+  out.close();
+  if (!out) return fmt::format("cannot write {}", temporary.string());
+  fs::rename(temporary, record, ec);
+  if (ec) return fmt::format("cannot write {}: {}", record.string(), ec.message());
+  return std::nullopt;
+}
+
+std::string find_local_token(const std::string& host, std::uint16_t port, const std::string& kind) {
+  if (!is_loopback_name(host)) return "";
+  for (const std::string& name : {host, std::string("127.0.0.1"), std::string("localhost")}) {
+    const std::string dir = first_line(record_of(name, port));
+    if (dir.empty()) continue;
+    const std::string token = first_line(fs::path(dir) / (kind + ".token"));
+    if (!token.empty()) return token;
+  }
+  return "";
+}
+
+}  // namespace orchestrator::net
