@@ -269,6 +269,8 @@ void settle_result(core& c, std::uint64_t lease, disposition d);
 
 // offers.cpp: execute_job, cancel_job, drain, keep and abandon; slots and the queue.
 void on_execute(core& c, const protocol::execute_job& offer);
+/// A job of which no more than its lease could be read.
+void refuse_unreadable(core& c, const protocol::invalid_message& bad);
 void on_cancel(core& c, const protocol::cancel_job& cancel);
 void on_drain(core& c, const protocol::drain& drain);
 void reconcile(core& c, const protocol::registration& greeting);

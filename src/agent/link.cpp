@@ -179,6 +179,7 @@ struct numbered_handler {
   }
   void operator()(const protocol::invalid_message& m) const {
     say(c, note_level::warning, "The coordinator sent a {} that cannot be taken: {}", m.type, m.why.detail);
+    if (!c.link.legacy && m.job_id && m.lease) refuse_unreadable(c, m);
   }
   template <class Other>
   void operator()(const Other&) const {}
@@ -202,9 +203,10 @@ void handle_numbered(core& c, const protocol::coordinator_message& m, acks& to_a
     }
   }
   std::visit(numbered_handler{c}, m.body);
-  // An ack says "in the outbox". What could not be read is not, and then nothing may be said cumulatively any
-  // more.
-  if (std::holds_alternative<protocol::invalid_message>(m.body))
+  // An ack says "in the outbox". What could not be read at all is not, and then nothing may be said
+  // cumulatively any more.
+  const auto* bad = std::get_if<protocol::invalid_message>(&m.body);
+  if (bad != nullptr && (!bad->job_id || !bad->lease))
     c.link.batch = false;
   else if (m.seq && !c.link.legacy)
     to_ack.push_back(*m.seq);

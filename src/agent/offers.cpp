@@ -147,6 +147,15 @@ void on_execute(core& c, const protocol::execute_job& offer) {
   }
 }
 
+void refuse_unreadable(core& c, const protocol::invalid_message& bad) {
+  const std::uint64_t lease = bad.lease->value;
+  if (lease == 0 || c.attempts.contains(lease)) return;
+  protocol::execute_job offer;
+  offer.job_id = *bad.job_id;
+  finish_with(c, add_attempt(c, offer, lease), result_status::rejected,
+              fmt::format("this worker cannot take the job: {}", bad.why.detail));
+}
+
 void on_cancel(core& c, const protocol::cancel_job& cancel) {
   const std::uint64_t lease = cancel.lease.value;
   const auto it = c.attempts.find(lease);

@@ -13,13 +13,12 @@
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
 
-#define TOML_HEADER_ONLY 1
-#include <toml++/toml.h>
-
 #include <orchestrator/base/limits.hpp>
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/cli/job_file.hpp>
 #include <orchestrator/protocol/definitions.hpp>
+
+#include "toml_text.hpp"
 
 namespace orchestrator::cli {
 namespace {
@@ -29,10 +28,6 @@ namespace json = boost::json;
 
 constexpr std::size_t file_bytes = 1024 * 1024;
 constexpr std::size_t files_max = 10'000;
-/// toml++ builds a table for each dot of a key and frees them recursively: some 20,000 on one line end the
-/// stack.
-constexpr std::size_t dots_per_line = 1'024;
-
 text_place place_of(const toml::source_region& source) {
   return {std::max<std::size_t>(source.begin.line, 1), std::max<std::size_t>(source.begin.column, 1)};
 }
@@ -174,38 +169,14 @@ result<std::string> read_text(const fs::path& path) {
                     errc::too_large);
 }
 
-std::optional<refusal> refuse_deep_keys(const std::string& file, std::string_view text) {
-  std::size_t line = 1, dots = 0;
-  for (const char c : text) {
-    if (c == '\n') {
-      ++line;
-      dots = 0;
-    } else if (c == '.' && ++dots > dots_per_line) {
-      return placed(file, {line, 1},
-                    {.code = errc::limit,
-                     .detail = fmt::format("more than {} dots on one line", dots_per_line),
-                     .pointer = {},
-                     .hint = "put long texts into a file of their own"});
-    }
-  }
-  return std::nullopt;
-}
-
 result<loaded_job> load_job_file(const fs::path& path) {
   const auto text = read_text(path);
   if (!text) return text.error();
   const std::string file = path.string();
-  if (auto bad = refuse_deep_keys(file, *text)) return *std::move(bad);
-  toml::table table;
-  try {
-    table = toml::parse(std::string_view{*text});
-  } catch (const toml::parse_error& e) {
-    return placed(
-        file, place_of(e.source()),
-        {.code = errc::bad_field, .detail = std::string{e.description()}, .pointer = {}, .hint = {}});
-  }
+  const auto table = parse_toml(*text);
+  if (!table) return placed(file, {table.error().line, table.error().column}, table.error().why);
   converter c;
-  loaded_job job{.file = file, .definition = {}, .body = c.object(table, "", 1), .places = {}};
+  loaded_job job{.file = file, .definition = {}, .body = c.object(*table, "", 1), .places = {}};
   if (c.fault) return placed(file, c.fault_place, *c.fault);
   job.places = std::move(c.places);
   auto definition = protocol::decode_job(job.body);

@@ -4,13 +4,16 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <limits>
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <orchestrator/base/check.hpp>
 #include <orchestrator/base/text.hpp>
+
+#include "toml_text.hpp"
 
 namespace orchestrator::cli {
 namespace {
@@ -183,14 +186,15 @@ result<std::map<std::string, setting_value>> read_file(const std::string& path, 
     return refusal{errc::too_large, fmt::format("{}: {}", path, ec ? ec.message() : "larger than 1 MiB"), "",
                    ""};
   }
-  toml::table file;
-  try {
-    file = toml::parse_file(path);
-  } catch (const toml::parse_error& e) {
-    const auto at = e.source().begin;
-    return refusal{errc::bad_field, fmt::format("{}:{}:{}: {}", path, at.line, at.column, e.description()),
-                   "", ""};
+  std::ifstream in(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>{in}, {}};
+  const auto parsed = parse_toml(text);
+  if (!parsed) {
+    const toml_fault& f = parsed.error();
+    return refusal{f.why.code, fmt::format("{}:{}:{}: {}", path, f.line, f.column, f.why.detail), "",
+                   f.why.hint};
   }
+  const toml::table& file = *parsed;
   const std::map<std::string_view, std::span<const setting>> tables = {
       {"server", server_table}, {"worker", worker_table}, {"client", client_table}};
   std::map<std::string, setting_value> out;

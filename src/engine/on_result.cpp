@@ -76,6 +76,10 @@ void learn_duration(run_entry& r, double seconds_taken) {
 
 void apply_result(core& c, attempt_entry& a, const protocol::job_result& r, std::uint32_t crc) {
   fill_row(a.row, r, crc, c.now.wall);
+  if (r.output_lost) {
+    put_fact(c, "attempt.output_lost", subject_of(*a.run),
+             fact_data().add("lease", a.row.lease).add("worker", a.row.worker_id).take());
+  }
   if (a.row.started_at && !details(*a.run).started_at) details(*a.run).started_at = a.row.started_at;
   if (r.status == result_status::success) learn_duration(*a.run, r.duration_seconds);
   touch(c, *a.run);

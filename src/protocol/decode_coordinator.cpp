@@ -124,7 +124,14 @@ void decode_one(const json::object& o, std::string_view type, std::vector<coordi
     m.body = unknown(o, type);
   }
   if (counted) m.seq = read_seq(r);
-  if (r.why()) m.body = invalid(o, type, *r.why());
+  if (!r.why()) return;
+  invalid_message bad = invalid(o, type, *r.why());
+  if (type == "execute_job") {
+    field_reader rest{o, dialect::wire};  // stops at its own first error only
+    bad.job_id = read_job_ref(rest);
+    bad.lease = rest.lease("lease");
+  }
+  m.body = std::move(bad);
 }
 
 void read_what_to_run(field_reader& r, execute_job& m) {

@@ -1,6 +1,6 @@
-// The messages of the worker protocol as plain structs. Field by field the contract is the table in the
-// protocol page (src/protocol/README.md); names here are the wire's names. An optional that is empty is not
-// on the wire, which is how nothing of ours goes to a peer that did not show it knows it.
+// The messages of the worker protocol as plain structs; names here are the wire's names, and the examples in
+// tests/golden/wire show each message as text. An optional that is empty is not on the wire, which is how
+// nothing of ours goes to a peer that did not show it knows it.
 #pragma once
 
 #include <cstdint>
@@ -121,6 +121,9 @@ struct invalid_message {
   std::string type;
   std::string worker_id;
   refusal why;
+  // Of an execute_job, if at least these can be read: then its attempt is answered as rejected.
+  std::optional<job_ref> job_id{};
+  std::optional<lease_id> lease{};
   bool operator==(const invalid_message&) const = default;
 };
 

@@ -245,3 +245,20 @@ TEST_CASE("after a job that could not be read nothing is acknowledged cumulative
   }
   CHECK(acked == std::vector<std::uint64_t>{2, 3});
 }
+
+TEST_CASE("a job that cannot be read but for its lease is answered as rejected, and acknowledged") {
+  agent_world w;
+  bring_up(w);
+  protocol::invalid_message bad{"execute_job", "", {errc::bad_field, "env/A must be a string", "", ""}};
+  bad.job_id = protocol::job_ref{std::string("run-7")};
+  bad.lease = lease_id{7};
+  w.receive({numbered(1, bad), numbered(2, noop(8))});
+  const auto acks = w.sent_of<protocol::worker_ack>();
+  REQUIRE(!acks.empty());
+  CHECK(*acks.back().seq == 2);
+  const auto results = w.sent_of<protocol::job_result>();
+  REQUIRE(results.size() == 2);
+  CHECK(results[0].lease == lease_id{7});
+  CHECK(results[0].status == protocol::result_status::rejected);
+  CHECK(results[0].log_output.find("env/A must be a string") != std::string::npos);
+}

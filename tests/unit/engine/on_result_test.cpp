@@ -480,3 +480,12 @@ TEST_CASE("a superseded result on its way to the disk is not forgotten when its 
   CHECK(b.worker.verdict(again) == disposition::duplicate_conflict);
   CHECK(b.row().result_crc == 1);
 }
+
+TEST_CASE("a result whose output was lost says so in the history") {
+  bench b;
+  auto r = b.worker.result_for(b.offer, result_status::success);
+  r.output_lost = true;
+  b.worker.say(r, 1);
+  b.w.settle();
+  CHECK(b.w.facts("attempt.output_lost") == 1);
+}

@@ -360,6 +360,16 @@ TEST_CASE("a message with a bad field keeps its type, seq and worker, so that it
   CHECK(bad.why.pointer == "/exit_code");
 }
 
+TEST_CASE("of a job that cannot be read its lease is kept, so that it can be answered") {
+  const auto decoded = decode_coordinator_frame(
+      R"({"type":"execute_job","job_id":"r","lease":9,"command":[7],"seq":3})", false);
+  REQUIRE(decoded.has_value());
+  const auto& bad = std::get<invalid_message>(decoded->front().body);
+  CHECK(decoded->front().seq == 3);
+  CHECK(bad.lease == lease_id{9});
+  CHECK(bad.job_id->id == decltype(bad.job_id->id){std::string("r")});
+}
+
 TEST_CASE("exit codes, signals and statuses outside their ranges are refused (P23)") {
   for (const std::string_view value : {"256", "-1", "\"0\"", "1.0", "true"}) {
     CHECK(fault_at(with(good_result, "exit_code", value)) == "/exit_code");
