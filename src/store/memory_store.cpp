@@ -447,6 +447,7 @@ std::size_t bytes_of(const output_batch& batch) {
 struct memory_store::state {
   store_events events;
   tables disk;
+  std::unique_ptr<tables> saved;
   std::deque<mutation_batch> queue;
   std::deque<output_batch> output_queue;
   std::uint64_t last_queued = 0;
@@ -518,6 +519,14 @@ void memory_store::crash() {
   state_->output_queue.clear();
   state_->last_queued = state_->disk.last_number;
   state_->last_output_queued.reset();
+}
+
+void memory_store::save() { state_->saved = std::make_unique<tables>(state_->disk); }
+
+void memory_store::roll_back() {
+  ORC_CHECK(state_->saved != nullptr, "there is nothing to go back to");
+  state_->disk = *state_->saved;
+  crash();
 }
 
 snapshot memory_store::reopen(wall_time now) {

@@ -25,6 +25,9 @@ class memory_store final : public store {
   std::size_t sync_output(std::size_t batches = SIZE_MAX);
   /// Drops everything unsynced, as a kill -9 or a power cut would.
   void crash();
+  /// Keeps a copy of what is durable, and puts it back: a database restored from a backup.
+  void save();
+  void roll_back();
   /// What a start would find: raises and stores the term, as open_sqlite_store does.
   orchestrator::snapshot reopen(wall_time now);
 

@@ -1,0 +1,176 @@
+// People and programs that use the API. See clients.hpp.
+#include "clients.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "world.hpp"
+
+namespace orchestrator::sim {
+namespace {
+
+constexpr const char* zones[] = {"UTC", "Sim/Jumping"};
+
+}  // namespace
+
+run_spec client::draw_spec() {
+  dice& d = world_.chance;
+  run_spec s;
+  if (d.below(5) == 0) {
+    s.builtin = "noop";
+  } else {
+    s.command = {"work"};
+  }
+  s.timeout = std::chrono::duration_cast<milliseconds>(d.spread(5s, 200s));
+  s.kill_grace = std::chrono::duration_cast<milliseconds>(d.between(100ms, 10s));
+  s.at_most_once = d.below(5) == 0;
+  if (d.below(4) == 0) s.on_lease_lost = on_lease_lost::kill;
+  if (d.below(4) == 0) s.output_limit = 1000;
+  if (d.below(6) == 0) s.lost_after = 5s;
+  if (s.lost_after) world_.shortest_lost_after = std::min<nanoseconds>(world_.shortest_lost_after, *s.lost_after);
+  s.retry.max_attempts = 1 + static_cast<int>(d.below(3));
+  s.retry.max_lost = 1 + static_cast<int>(d.below(3));
+  s.retry.backoff = 1s;
+  s.retry.max_backoff = 20s;
+  return s;
+}
+
+void client::submit_new() {
+  const request r{fmt::format("key-{}-{}", number_, ++made_), draw_spec()};
+  world_.judge.submission_sent(r.key);
+  unanswered_.push_back(r);
+  submit(r);
+}
+
+void client::submit(const request& r) {
+  engine::submit_run in;
+  in.what.name = r.key;
+  in.what.spec = r.spec;
+  in.idempotency_key = r.key;
+  in.fingerprint = 1;
+  world_.server.ask(std::move(in), [this, r](const engine::answer& a) {
+    if (const auto* run = std::get_if<engine::run_answer>(&a.body)) {
+      world_.judge.submission_answered(r.key, run->run.id);
+      runs_.push_back(run->run.id);
+    } else if (const auto* purged = std::get_if<engine::purged_answer>(&a.body)) {
+      world_.judge.submission_answered(r.key, purged->id);
+    } else {
+      return;  // refused: it may be asked again
+    }
+    std::erase_if(unanswered_, [&](const request& u) { return u.key == r.key; });
+    answered_.push_back(r);
+  });
+}
+
+void client::repeat_unanswered() {
+  for (const request& r : std::vector<request>(unanswered_)) submit(r);
+}
+
+run_id client::any_run() { return runs_.empty() ? run_id{} : runs_[world_.chance.below(runs_.size())]; }
+
+void client::cancel() {
+  const run_id run = any_run();
+  world_.server.ask(engine::cancel_run{{}, run}, [this, run](const engine::answer& a) {
+    if (!std::holds_alternative<refusal>(a.body)) world_.judge.cancel_answered(run);
+  });
+}
+
+void client::apply_job(int number) {
+  dice& d = world_.chance;
+  job_definition j;
+  j.name = fmt::format("job-{}", number);
+  j.spec = draw_spec();
+  schedule s;
+  s.kind = d.below(2) == 0 ? schedule_kind::interval : schedule_kind::cron;
+  s.every = std::chrono::duration_cast<milliseconds>(d.between(5s, 90s));
+  s.cron = "* * * * *";
+  s.time_zone = d.one_of(zones);
+  constexpr catch_up_policy missed[] = {catch_up_policy::none, catch_up_policy::latest, catch_up_policy::all};
+  constexpr overlap_policy overlaps[] = {overlap_policy::skip, overlap_policy::queue, overlap_policy::queue_all,
+                                         overlap_policy::cancel_old, overlap_policy::allow};
+  s.catch_up = d.one_of(missed);
+  s.overlap = d.one_of(overlaps);
+  j.schedule = s;
+  engine::apply_jobs in;
+  in.jobs.push_back(std::move(j));
+  world_.server.ask(std::move(in), [](const engine::answer&) {});
+}
+
+void client::act() {
+  if (!world_.server.accepts()) return;
+  dice& d = world_.chance;
+  const auto nothing = [](const engine::answer&) {};
+  const auto told = [this](const engine::answer& a) {
+    if (const auto* run = std::get_if<engine::run_answer>(&a.body)) runs_.push_back(run->run.id);
+  };
+  switch (d.below(16)) {
+    case 0: case 1: return cancel();
+    case 2: return world_.server.ask(engine::retry_run{{}, any_run()}, told);
+    case 3: return world_.server.ask(engine::hold_run{{}, any_run(), d.below(2) == 0}, nothing);
+    case 4: return world_.server.ask(engine::resolve_run{{}, any_run(), run_state::failed}, nothing);
+    case 5:
+      if (!answered_.empty()) submit(answered_[d.below(answered_.size())]);  // a lost answer, a doubled click
+      return;
+    case 6:
+      if (!answered_.empty()) {
+        request other = answered_[d.below(answered_.size())];
+        engine::submit_run in;
+        in.what.name = other.key;
+        in.what.spec = other.spec;
+        in.idempotency_key = other.key;
+        in.fingerprint = 2;  // the same key for something else
+        world_.server.ask(std::move(in), nothing);
+      }
+      return;
+    case 7:
+      if (world_.draw.jobs > 0) apply_job(static_cast<int>(d.below(static_cast<std::uint64_t>(world_.draw.jobs))));
+      return;
+    case 8: {
+      engine::pause_job in{{}, fmt::format("job-{}", d.below(3)), d.below(2) == 0, d.below(2) == 0};
+      return world_.server.ask(std::move(in), nothing);
+    }
+    case 9:
+      if (d.below(4) == 0)
+        world_.server.ask(engine::delete_job{{}, fmt::format("job-{}", d.below(3)), true}, nothing);
+      return;
+    case 10: {
+      engine::submit_run in;
+      in.what.job = fmt::format("job-{}", d.below(3));
+      return world_.server.ask(std::move(in), told);
+    }
+    default: return repeat_unanswered();
+  }
+}
+
+void client::clear_the_way() {
+  if (!world_.server.accepts()) return;
+  const auto nothing = [](const engine::answer&) {};
+  repeat_unanswered();
+  if (number_ != 0) return;
+  std::vector<run> stuck;
+  std::vector<worker> workers;
+  world_.server.disk().read([&](store::reader& r) {
+    for (const auto& row : r.list_runs({.states = {run_state::unknown}, .limit = 1000})) stuck.push_back(row.run);
+    for (const auto& row : r.list_runs({.states = {run_state::queued}, .limit = 1000})) {
+      if (row.run.held) stuck.push_back(row.run);
+    }
+    workers = r.list_workers();
+  });
+  for (const run& r : stuck) {
+    if (r.state == run_state::unknown) world_.saw("a person settled an unknown run");
+    if (r.state == run_state::unknown)
+      world_.server.ask(engine::resolve_run{{}, r.id, run_state::failed}, nothing);
+    else
+      world_.server.ask(engine::hold_run{{}, r.id, false}, nothing);
+  }
+  for (int i = 0; i < 3; ++i) {
+    world_.server.ask(engine::pause_job{{}, fmt::format("job-{}", i), false, false}, nothing);
+    world_.server.ask(engine::pause_job{{}, fmt::format("job-{}", i), true, true}, nothing);
+  }
+  for (const worker& w : workers) {
+    if (w.draining) world_.server.ask(engine::drain_worker{{}, w.worker_id, false}, nothing);
+  }
+}
+
+}  // namespace orchestrator::sim

@@ -1,0 +1,47 @@
+// People and programs that use the API: they submit with idempotency keys and repeat what was not answered,
+// cancel, hold, settle, apply and delete jobs. What they were told goes to the judge.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <orchestrator/engine/engine.hpp>
+#include <orchestrator/protocol/definitions.hpp>
+
+#include "timeline.hpp"
+
+namespace orchestrator::sim {
+
+struct world;
+
+class client {
+ public:
+  client(world& w, int number) : world_(w), number_(number) {}
+
+  /// One thing, drawn.
+  void act();
+  void submit_new();
+  void apply_job(int number);
+  /// The liveness phase: what only a person can end is ended.
+  void clear_the_way();
+  bool wants_more() const { return !unanswered_.empty(); }
+  void repeat_unanswered();
+
+ private:
+  struct request {
+    std::string key;
+    run_spec spec;
+  };
+  run_spec draw_spec();
+  void submit(const request& r);
+  run_id any_run();
+  void cancel();
+
+  world& world_;
+  int number_;
+  int made_ = 0;
+  std::vector<request> answered_, unanswered_;
+  std::vector<run_id> runs_;
+};
+
+}  // namespace orchestrator::sim

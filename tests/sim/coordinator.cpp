@@ -1,0 +1,367 @@
+// The coordinator's process without a machine. See coordinator.hpp.
+#include "coordinator.hpp"
+
+#include <orchestrator/protocol/codec.hpp>
+
+#include "world.hpp"
+
+namespace orchestrator::sim {
+namespace {
+
+constexpr nanoseconds pulse = 250ms;
+
+zone_table zone_named(const std::string& name) {
+  zone_table z;
+  z.name = name;
+  if (name == "UTC") return z;
+  // A zone with a jump of an hour every few minutes, so that short runs meet gaps and folds.
+  for (int i = 0; i < 400; ++i) z.transitions.push_back({first_wall_seconds + i * 240, i % 2 == 0 ? 3600 : 0});
+  return z;
+}
+
+}  // namespace
+
+coordinator::coordinator(world& w) : world_(w) {
+  store::store_events events;
+  events.persisted = [this](std::uint64_t number) {
+    run(life_, [this, number] { feed(engine::persisted{number}); });
+  };
+  events.output_persisted = [this](std::uint64_t number) {
+    run(life_, [this, number] { feed(engine::output_persisted{number}); });
+  };
+  disk_ = std::make_unique<store::memory_store>(std::move(events));
+}
+
+engine_time coordinator::clock() const {
+  const nanoseconds now = world_.time.now();
+  return {mono_time{1h + now},
+          wall_time{milliseconds{first_wall_seconds * 1000} + std::chrono::duration_cast<milliseconds>(now) +
+                    wall_offset_}};
+}
+
+nanoseconds coordinator::last_heard(const uuid& instance) const {
+  const auto found = heard_.find(instance);
+  return found == heard_.end() ? nanoseconds{-1} : found->second;
+}
+
+/// Something that happens to this life of the process, as soon as it runs.
+void coordinator::run(std::uint64_t life, std::function<void()> what) {
+  world_.time.after(world_.chance.between(0us, 300us), [this, life, what = std::move(what)]() mutable {
+    if (life != life_ || !up()) return;
+    if (paused_) {
+      backlog_.push_back(std::move(what));
+    } else {
+      what();
+    }
+  });
+}
+
+void coordinator::start() {
+  if (up()) return;
+  ++life_;
+  engine::config settings;
+  settings.lease_ttl = world_.draw.lease_ttl;
+  engine_ = std::make_unique<engine::engine>(settings);
+  paused_ = stall_pending_ = turn_end_scheduled_ = syncing_ = disk_breaks_ = false;
+  effects_left_ = -1;
+  armed_for_.reset();
+  heard_.clear();
+  unread_.clear();
+  started_at_ = world_.time.now();
+  orchestrator::snapshot found = disk_->reopen(clock().wall);
+  feed(engine::started{std::move(found), world_.chance.next()});
+  if (up()) world_.judge.coordinator_started(*engine_);
+  if (up() && disk_full_) feed(engine::space_changed{true});
+}
+
+void coordinator::kill() {
+  if (!up()) return;
+  world_.judge.coordinator_dies(*engine_);
+  ++life_;
+  engine_.reset();
+  disk_->crash();
+  issued_.clear();
+  issued_output_ = 0;
+  backlog_.clear();
+  replies_.clear();
+  dirty_.clear();
+  for (auto& [id, s] : sessions_) s.wire->end_process(side::coordinator);
+  sessions_.clear();
+  world_.time.after(world_.chance.spread(50ms, 60s), [this] { start(); });
+}
+
+bool coordinator::dies_here() {
+  if (effects_left_ < 0 || --effects_left_ >= 0) return false;
+  world_.saw("coordinator killed between two effects");
+  kill();
+  return true;
+}
+
+void coordinator::pause(nanoseconds how_long) {
+  if (!up() || paused_ || stall_pending_) return;
+  paused_ = true;
+  const nanoseconds since = world_.time.now();
+  for (auto& [id, s] : sessions_) s.wire->hold(side::coordinator, true);
+  world_.time.after(how_long, [this, since, life = life_] {
+    if (life != life_ || !up()) return;
+    paused_ = false;
+    const nanoseconds slept = world_.time.now() - since;
+    stall_pending_ = slept > limits::stall_threshold;
+    if (stall_pending_) stopped_for_ += slept;
+    for (auto list = std::exchange(backlog_, {}); !list.empty() && life == life_; list.pop_front()) list.front()();
+    std::vector<std::shared_ptr<link>> wires;
+    for (auto& [id, s] : sessions_) wires.push_back(s.wire);
+    for (const auto& wire : wires) wire->hold(side::coordinator, false);
+    armed_for_.reset();
+    if (life != life_ || !up()) return;
+    if (!stall_pending_) return arm_timer();
+    // The sockets' backlog is read first; then every deadline moves.
+    run(life_, [this, since, life] {
+      world_.time.after(pulse, [this, since, life] {
+        if (life != life_ || !up() || paused_) return;
+        stall_pending_ = false;
+        world_.saw("coordinator stalled");
+        feed(engine::stalled{world_.time.now() - since});
+        stopped_for_ += pulse;
+        armed_for_.reset();
+        if (up()) arm_timer();
+      });
+    });
+  });
+}
+
+void coordinator::set_disk_full(bool full) {
+  if (disk_full_ == full) return;
+  disk_full_ = full;
+  if (full) world_.saw("disk full");
+  run(life_, [this, full] { feed(engine::space_changed{full}); });
+  if (!full) sync_soon();
+}
+
+void coordinator::stop_reading(nanoseconds how_long) {
+  if (!accepts() || sessions_.empty()) return;
+  auto at = sessions_.begin();
+  std::advance(at, static_cast<std::ptrdiff_t>(world_.chance.below(sessions_.size())));
+  const session_id id = at->first;
+  world_.saw("a socket was not read for a while");
+  at->second.wire->hold(side::coordinator, true);
+  const uuid instance = world_.machine_at(at->second.wire->machine()).instance();
+  unread_.insert(instance);
+  feed(engine::session_reading{id, false});
+  world_.time.after(how_long, [this, id, instance, life = life_] {
+    run(life, [this, id, instance] {
+      unread_.erase(instance);
+      heard_[instance] = world_.time.now() - stopped_for_;
+      const auto found = sessions_.find(id);
+      if (found == sessions_.end()) return;
+      const auto wire = found->second.wire;
+      feed(engine::session_reading{id, true});
+      wire->hold(side::coordinator, false);
+    });
+  });
+}
+
+void coordinator::retain(milliseconds age) {
+  if (!up()) return;
+  disk_->retain(clock().wall, age, UINT64_MAX);
+}
+
+// ---- the engine
+
+void coordinator::feed(engine::input in) {
+  if (!up()) return;
+  ++world_.inputs;
+  engine::effects e = engine_->step(clock(), in);
+  world_.judge.engine_stepped(*engine_, e);
+  carry_out(e);
+  if (!up()) return;
+  if (!std::exchange(turn_end_scheduled_, true)) run(life_, [this] { end_turn(); });
+  arm_timer();
+}
+
+void coordinator::end_turn() {
+  turn_end_scheduled_ = false;
+  ++world_.inputs;
+  engine::effects e = engine_->step(clock(), engine::turn_end{});
+  world_.judge.engine_stepped(*engine_, e);
+  carry_out(e);
+  if (!up()) return;
+  for (const session_id id : std::exchange(dirty_, {})) {
+    if (const auto found = sessions_.find(id); found != sessions_.end()) flush(found->second);
+  }
+  arm_timer();
+}
+
+void coordinator::carry_out(engine::effects& e) {
+  if (e.commit_output) {
+    if (dies_here()) return;
+    ++issued_output_;
+    disk_->commit_output(std::move(*e.commit_output));
+  }
+  if (e.commit) {
+    if (dies_here()) return;
+    issued_.push_back(*e.commit);
+    disk_->commit(std::move(*e.commit));
+  }
+  sync_soon();
+  for (engine::output& o : e.outputs) {
+    if (dies_here()) return;
+    carry_out(o);
+  }
+  for (const engine::lookup& l : e.lookups) look_up(l);
+}
+
+void coordinator::carry_out(engine::output& o) {
+  if (auto* out = std::get_if<engine::send>(&o)) {
+    world_.judge.leaves(out->message);
+    const auto found = sessions_.find(out->session);
+    if (found == sessions_.end()) return;
+    found->second.outgoing.push_back(std::move(out->message));
+    if (!std::exchange(found->second.dirty, true)) dirty_.push_back(out->session);
+  } else if (const auto* closing = std::get_if<engine::close_session>(&o)) {
+    const auto found = sessions_.find(closing->session);
+    if (found == sessions_.end()) return;
+    flush(found->second);
+    world_.saw("close " + std::to_string(closing->code));
+    found->second.wire->close(side::coordinator, closing->code, closing->reason);
+  } else if (const auto* pings = std::get_if<engine::set_ping_interval>(&o)) {
+    if (const auto found = sessions_.find(pings->session); found != sessions_.end())
+      found->second.wire->set_ping_interval(side::coordinator, pings->interval);
+  } else if (const auto* registered = std::get_if<engine::session_registered>(&o)) {
+    if (const auto found = sessions_.find(registered->session); found != sessions_.end())
+      found->second.batch = registered->batch;
+  } else if (const auto* ping = std::get_if<engine::ping_session>(&o)) {
+    if (const auto found = sessions_.find(ping->session); found != sessions_.end())
+      found->second.wire->ping(side::coordinator);
+  } else if (auto* answered = std::get_if<engine::answer>(&o)) {
+    world_.judge.answered(*answered);
+    const auto found = replies_.find(answered->request);
+    if (found == replies_.end()) return;
+    const reply then = std::move(found->second);
+    replies_.erase(found);
+    const nanoseconds way = world_.chance.between(0ms, 20ms);
+    world_.time.after(way, [then, a = std::move(*answered)] { then(a); });
+  } else if (const auto* line = std::get_if<engine::note>(&o)) {
+    if (line->level == engine::note_level::error) world_.judge.broken("only a bug logs at ERROR: " + line->text);
+  }
+}
+
+void coordinator::look_up(const engine::lookup& l) {
+  if (const auto* zone = std::get_if<engine::load_zone>(&l)) {
+    run(life_, [this, name = zone->name] { feed(engine::zone_loaded{name, zone_named(name)}); });
+    return;
+  }
+  const auto& wanted = std::get<engine::fetch>(l);
+  world_.saw("a row was looked up");
+  // The reader sees what is durable when it runs; its answer takes a while longer.
+  run(life_, [this, id = wanted.id, key = wanted.key] {
+    fetched_rows rows;
+    disk_->read([&](store::reader& r) {
+      if (const auto* run = std::get_if<run_id>(&key)) rows = r.fetch_run(*run);
+      if (const auto* lease = std::get_if<lease_id>(&key)) rows = r.fetch_lease(*lease);
+      if (const auto* text = std::get_if<std::string>(&key)) rows = r.fetch_key(*text);
+    });
+    run(life_, [this, id, rows = std::move(rows)] { feed(engine::fetched{id, rows}); });
+  });
+}
+
+void coordinator::arm_timer() {
+  const auto next = engine_->next_deadline();
+  if (next == armed_for_ || stall_pending_) return;
+  armed_for_ = next;
+  if (!next) return;
+  world_.time.at(next->time_since_epoch() - 1h, [this, life = life_, at = *next] {
+    if (life != life_ || armed_for_ != at) return;
+    // A timer of a stopped process fires when it runs again; the stall rule then comes first.
+    if (paused_ || stall_pending_) return;
+    armed_for_.reset();
+    feed(engine::tick{});
+  });
+}
+
+// ---- the disk
+
+void coordinator::sync_soon() {
+  if (syncing_ || disk_full_ || (issued_.empty() && issued_output_ == 0)) return;
+  syncing_ = true;
+  // What is queued now is one group; what comes meanwhile waits for the next.
+  world_.time.after(world_.chance.spread(100us, world_.draw.slowest_commit),
+                    [this, life = life_, n = issued_.size(), m = issued_output_] {
+                      if (life == life_) sync_now(n, m);
+                    });
+}
+
+void coordinator::sync_now(std::size_t batches, std::size_t output_batches) {
+  syncing_ = false;
+  if (disk_full_) return;
+  // Two databases with a writer each: either may be first.
+  if (world_.chance.below(2) == 0) output_batches = 0;
+  if (output_batches > 0) {
+    issued_output_ -= output_batches;
+    disk_->sync_output(output_batches);
+  }
+  const bool fails = std::exchange(disk_breaks_, false);
+  if (fails && world_.chance.below(2) == 0) {
+    world_.saw("a commit failed");
+    return kill();
+  }
+  for (std::size_t i = 0; i < batches; ++i) {
+    world_.judge.became_durable(issued_.front());
+    issued_.pop_front();
+  }
+  if (fails) {  // it arrived, and nobody was told
+    world_.saw("a commit failed and was there all the same");
+    disk_->sync(batches);
+    return kill();
+  }
+  disk_->sync(batches);
+  sync_soon();
+}
+
+// ---- sessions
+
+void coordinator::accept(std::shared_ptr<link> wire) {
+  const session_id id{++last_session_};
+  const std::uint64_t life = life_;
+  const uuid instance = world_.machine_at(wire->machine()).instance();
+  const auto hear = [this, instance] { heard_[instance] = world_.time.now() - stopped_for_; };
+  end_events events;
+  events.frame = [this, id, life, hear](const std::string& text) {
+    if (life != life_) return;
+    hear();
+    on_frame(id, text);
+  };
+  events.alive = [this, id, life, hear](std::optional<nanoseconds>) {
+    if (life != life_) return;
+    hear();
+    feed(engine::session_alive{id});
+  };
+  events.closed = [this, id, life](std::uint16_t code, const std::string& reason) {
+    if (life != life_) return;
+    sessions_.erase(id);
+    feed(engine::session_closed{id, code, reason});
+  };
+  session s;
+  s.wire = wire;
+  sessions_.emplace(id, std::move(s));
+  wire->attach(side::coordinator, std::move(events), std::min<nanoseconds>(20s, world_.draw.lease_ttl / 3));
+  feed(engine::session_opened{id, "peer"});
+}
+
+void coordinator::on_frame(session_id id, const std::string& text) {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  auto decoded = protocol::decode_worker_frame(text, found->second.batch);
+  if (!decoded) return feed(engine::session_bad_frame{id, decoded.error()});
+  world_.judge.arrives(*decoded);
+  feed(engine::session_frame{id, std::move(*decoded)});
+}
+
+void coordinator::flush(session& s) {
+  s.dirty = false;
+  const auto messages = std::exchange(s.outgoing, {});
+  for (std::string& frame : protocol::encode_frames(messages, s.batch, limits::frame))
+    s.wire->send(side::coordinator, std::move(frame));
+}
+
+}  // namespace orchestrator::sim

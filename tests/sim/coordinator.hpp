@@ -1,0 +1,107 @@
+// The coordinator's process without a machine: the production engine and memory_store, driven as
+// server/coordinator.cpp drives them. It can be killed between any two effects, stopped for a while, and its
+// disk can be slow, full or broken.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <orchestrator/engine/engine.hpp>
+#include <orchestrator/store/memory_store.hpp>
+
+#include "link.hpp"
+
+namespace orchestrator::sim {
+
+class coordinator {
+ public:
+  using reply = std::function<void(const engine::answer&)>;
+
+  explicit coordinator(world& w);
+
+  void start();
+  /// kill -9: now, or before the so-manieth effect from now.
+  void kill();
+  void kill_within(int effects) { effects_left_ = effects; }
+  void pause(nanoseconds how_long);
+  void set_disk_full(bool full);
+  /// The next commit fails with an I/O error: the process ends by itself, whether or not the data arrived.
+  void break_disk() { disk_breaks_ = true; }
+  /// Does not read that socket for a while, as when the disk is behind.
+  void stop_reading(nanoseconds how_long);
+  void step_wall(milliseconds by) { wall_offset_ += by; }
+  /// The database as it is now is what the next roll_back leads to; the process must be dead for that.
+  void save_database() { disk_->save(); }
+  void roll_back() { disk_->roll_back(); }
+
+  bool up() const { return engine_ != nullptr; }
+  bool paused() const { return paused_; }
+  bool accepts() const { return up() && !paused_; }
+  void accept(std::shared_ptr<link> l);
+  /// A request of a client; it is not answered if the process dies first.
+  template <class Request>
+  void ask(Request request, reply then) {
+    if (!up()) return;
+    request.request = request_id{++last_request_};
+    replies_.emplace(request.request, std::move(then));
+    feed(std::move(request));
+  }
+  void retain(milliseconds age);
+
+  engine::engine* core() { return engine_.get(); }
+  store::memory_store& disk() { return *disk_; }
+  engine_time clock() const;
+  nanoseconds started_at() const { return started_at_; }
+  /// How long it was stopped in all: that time does not count as silence.
+  nanoseconds stopped_for() const { return stopped_for_; }
+  nanoseconds last_heard(const uuid& instance) const;
+  bool unread(const uuid& instance) const { return unread_.contains(instance); }
+  std::size_t sessions() const { return sessions_.size(); }
+
+ private:
+  struct session {
+    std::shared_ptr<link> wire;
+    std::vector<protocol::coordinator_message> outgoing;
+    bool batch = false, dirty = false;
+  };
+
+  void run(std::uint64_t life, std::function<void()> what);
+  void feed(engine::input in);
+  void carry_out(engine::effects& e);
+  void carry_out(engine::output& o);
+  void look_up(const engine::lookup& l);
+  void end_turn();
+  void flush(session& s);
+  void arm_timer();
+  void sync_soon();
+  void sync_now(std::size_t batches, std::size_t output_batches);
+  void on_frame(session_id id, const std::string& text);
+  bool dies_here();
+
+  world& world_;
+  std::unique_ptr<store::memory_store> disk_;
+  std::unique_ptr<engine::engine> engine_;
+  std::uint64_t life_ = 0;
+  bool paused_ = false, stall_pending_ = false, turn_end_scheduled_ = false, syncing_ = false;
+  bool disk_full_ = false, disk_breaks_ = false;
+  std::deque<std::function<void()>> backlog_;
+  std::map<session_id, session> sessions_;
+  std::vector<session_id> dirty_;
+  std::map<request_id, reply> replies_;
+  std::uint64_t last_session_ = 0, last_request_ = 0;
+  std::deque<mutation_batch> issued_;  ///< not durable yet
+  std::size_t issued_output_ = 0;
+  nanoseconds started_at_{0}, stopped_for_{0};
+  std::map<uuid, nanoseconds> heard_;  ///< by instance; on the clock that stops while the process is stopped
+  std::set<uuid> unread_;             ///< their sockets are not read at present
+  milliseconds wall_offset_{0};
+  std::optional<mono_time> armed_for_;
+  int effects_left_ = -1;
+};
+
+}  // namespace orchestrator::sim

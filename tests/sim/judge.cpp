@@ -1,0 +1,322 @@
+// Who watches the cluster. See judge.hpp.
+#include "judge.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <orchestrator/protocol/definitions.hpp>
+
+#include "world.hpp"
+
+namespace orchestrator::sim {
+
+void judge::broken(const std::string& what) const { throw broken_promise(what); }
+
+/// The trace is a running hash (FNV-1a) of everything that happened, by which two runs of a seed are compared.
+void judge::note(std::string_view what) {
+  for (const char c : what) trace_ = (trace_ ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  trace_ ^= static_cast<std::uint64_t>(world_.time.now().count());
+  if (world_.tracing) fmt::print("{:>14.6f} {}\n", std::chrono::duration<double>(world_.time.now()).count(), what);
+}
+
+// ---- the coordinator
+
+void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
+  ++steps_;
+  if (world_.look_inside()) {
+    if (const auto wrong = core.check_invariants()) broken(*wrong);
+  }
+  if (!e.commit) return;
+  if (e.commit->mutations.size() > limits::commit_mutations) broken("rule 3: one input made more than a batch may hold");
+  for (const mutation& m : e.commit->mutations) {
+    if (const auto* a = std::get_if<put_attempt>(&m); a && a->attempt.state == attempt_state::lost) judge_loss(a->attempt);
+  }
+}
+
+/// I13: by silence an attempt is lost only after TTL + 10 s in which its worker could be heard, and was not.
+void judge::judge_loss(const attempt& a) const {
+  if (a.reason != "silence" || rolled_back_ || world_.cloned) return;
+  const auto known = attempts_.find(a.lease);
+  if (known != attempts_.end() && known->second == attempt_state::lost) return;  // told earlier
+  const coordinator& c = world_.server;
+  if (c.unread(a.instance)) broken(fmt::format("I13: lease {} was lost while its worker was not read", a.lease.value));
+  const nanoseconds clock = world_.time.now() - c.stopped_for();
+  const nanoseconds heard = c.last_heard(a.instance);
+  const nanoseconds silent = heard.count() < 0 ? clock : clock - heard;
+  const nanoseconds shortest = std::min<nanoseconds>(world_.draw.lease_ttl, world_.shortest_lost_after) + 10s;
+  if (heard.count() >= 0 && silent < shortest - 1s)
+    broken(fmt::format("I13: lease {} was lost after {} of silence", a.lease.value,
+                       format_duration(std::chrono::duration_cast<milliseconds>(silent))));
+  const nanoseconds up_for = world_.time.now() - c.started_at();
+  if (heard.count() < 0 && up_for < 60s) broken(fmt::format("I13: lease {} was lost in the restart grace", a.lease.value));
+}
+
+void judge::became_durable(const mutation_batch& batch) {
+  if (batch.number != durable_ + 1) broken("I19: batches became durable out of order");
+  durable_ = batch.number;
+  for (const mutation& m : batch.mutations) {
+    if (const auto* spec = std::get_if<put_spec>(&m)) {
+      const auto read = protocol::decode_spec(spec->text);
+      once_[spec->id] = read && read->at_most_once;
+    }
+    std::visit([this](const auto& row) { durable(row); }, m);
+  }
+}
+
+void judge::durable(const put_run& m) {
+  const run& r = m.run;
+  run_record& known = runs_[r.id];
+  note(fmt::format("run {} {} {}", to_string(r.id), to_string(r.state), r.reason));
+  if (is_final(known.state) && known.state != r.state)
+    broken(fmt::format("I2: run {} was {} and is {} now", to_string(r.id), to_string(known.state), to_string(r.state)));
+  if (r.cancel_requested) known.cancel_seen = true;
+  if (known.cancel_seen && !r.cancel_requested && !rolled_back_)
+    broken(fmt::format("I14: the cancel of run {} was forgotten", to_string(r.id)));
+  if (known.job.empty()) {
+    known.at_most_once = once_.contains(r.spec) && once_.at(r.spec);
+    if (r.job.starts_with("key-") && !r.retry_of) {
+      const auto [at, fresh] = made_for_.emplace(r.job, r.id);
+      if (!fresh && at->second != r.id)
+        broken(fmt::format("I21: two runs were made of one submission, {} and {}", to_string(at->second), to_string(r.id)));
+      if (!keys_.contains(r.job)) broken("I21: a run that nobody submitted");
+    }
+  }
+  known.state = r.state;
+  known.job = r.job;
+  if (!r.reason.empty()) world_.saw(fmt::format("run {}: {}", to_string(r.state), r.reason));
+  world_.saw(fmt::format("run {}", to_string(r.state)));
+  if (r.state == run_state::succeeded && r.deciding_lease && !rolled_back_) {
+    const auto end = ends_.find(r.deciding_lease);
+    const bool process_ran = starts_.contains(r.deciding_lease);
+    if (process_ran && (end == ends_.end() || end->second != std::pair{0, 0}))
+      broken(fmt::format("I10: run {} succeeded, and its process did not", to_string(r.id)));
+  }
+}
+
+void judge::durable(const put_attempt& m) {
+  const attempt& a = m.attempt;
+  const auto known = attempts_.find(a.lease);
+  note(fmt::format("lease {} {} {}", a.lease.value, to_string(a.state), a.reason));
+  if (known == attempts_.end()) {
+    if (a.lease <= newest_lease_) broken(fmt::format("I4: lease {} does not rise", a.lease.value));
+    newest_lease_ = a.lease;
+    run_record& r = runs_[a.run];
+    if (is_final(r.state)) broken(fmt::format("I5: run {} was offered after its end", to_string(a.run)));
+    r.newest = a.lease;
+  }
+  attempts_[a.lease] = a.state;
+  world_.saw(a.reason.empty() ? fmt::format("attempt {}", to_string(a.state))
+                              : fmt::format("attempt {}: {}", to_string(a.state), a.reason));
+  if (a.late) world_.saw("a late result was adopted");
+  if (!a.superseded_status.empty()) world_.saw("a late result was superseded");
+}
+
+void judge::durable(const put_instant& m) {
+  note(fmt::format("instant {} {} {}", m.job, to_unix_ms(m.instant), to_string(m.outcome)));
+  if (!instants_.emplace(m.job, m.instant).second)
+    broken(fmt::format("I15: {} fired twice for one instant", m.job));
+  world_.saw(std::string("instant ") + to_string(m.outcome));
+}
+
+/// I5, I19 and "nothing is shown that can be taken back": an offer leaves behind its row.
+void judge::judge_offer(const protocol::execute_job& offer) const {
+  const auto row = attempts_.find(*offer.lease);
+  if (row == attempts_.end()) broken(fmt::format("I1: lease {} was offered before it was on disk", offer.lease->value));
+}
+
+void judge::leaves(const protocol::coordinator_message& m) {
+  if (const auto* offer = std::get_if<protocol::execute_job>(&m.body)) {
+    judge_offer(*offer);
+    const run_id run = *parse_uuid(std::get<std::string>(offer->job_id.id));
+    const auto [at, fresh] = lease_runs_.emplace(*offer->lease, run);
+    if (!fresh) broken(fmt::format("I4: lease {} was offered twice", offer->lease->value));
+  } else if (const auto* a = std::get_if<protocol::ack>(&m.body)) {
+    for (const auto& [seq, what] : a->dispositions) world_.saw(std::string("disposition ") + to_string(what));
+    if (a->disposition) world_.saw(std::string("disposition ") + to_string(*a->disposition));
+  } else if (const auto* greeting = std::get_if<protocol::registration>(&m.body)) {
+    if (!greeting->keep.empty()) world_.saw("a lease was kept at a registration");
+    if (!greeting->abandon.empty()) world_.saw("a lease was abandoned at a registration");
+  } else if (std::holds_alternative<protocol::cancel_job>(m.body)) {
+    world_.saw("a cancel was sent");
+  } else if (std::holds_alternative<protocol::drain>(m.body)) {
+    world_.saw("a drain was sent");
+  }
+}
+
+void judge::answered(const engine::answer& a) {
+  if (const auto* run = std::get_if<engine::run_answer>(&a.body)) {
+    if (!runs_.contains(run->run.id))
+      broken(fmt::format("I1: run {} was answered before it was on disk", to_string(run->run.id)));
+    if (run->replayed) world_.saw("a submission was replayed");
+  } else if (const auto* wrong = std::get_if<refusal>(&a.body)) {
+    world_.saw(std::string("refused: ") + to_string(wrong->code));
+  } else if (std::holds_alternative<engine::purged_answer>(a.body)) {
+    world_.saw("a replay of a purged run");
+  }
+}
+
+void judge::arrives(const std::vector<protocol::worker_message>& messages) {
+  for (const protocol::worker_message& m : messages) {
+    if (const auto* r = std::get_if<protocol::job_result>(&m.body)) {
+      if (r->lease && !resulted_.insert(*r->lease).second) world_.saw("a result came twice");
+      world_.saw(std::string("result ") + protocol::to_string(r->status));
+    } else if (const auto* o = std::get_if<protocol::job_output>(&m.body)) {
+      if (o->gap_from) world_.saw("output came with a gap");
+    } else if (const auto* r2 = std::get_if<protocol::worker_register>(&m.body)) {
+      if (!r2->unacked.empty()) world_.saw("a worker came back with results");
+      if (!r2->running.empty()) world_.saw("a worker came back with running jobs");
+      if (!r2->lost.empty()) world_.saw("a worker came back with losses");
+    }
+  }
+}
+
+void judge::coordinator_dies(engine::engine& core) {
+  const engine::engine_view& v = core.view();
+  before_.reset();
+  if (v.issued() == v.durable()) {
+    before_ = v.count();
+    world_.saw("coordinator killed with nothing in flight");
+  } else {
+    world_.saw("coordinator killed before a commit");
+  }
+  shown_ = std::max(shown_, v.durable());
+}
+
+/// I19: what is rebuilt from the disk is what lived. I20: what was shown does not go back.
+void judge::coordinator_started(engine::engine& core) {
+  const engine::engine_view& v = core.view();
+  if (!rolled_back_ && v.durable() < shown_) broken("I20: the revision went back over a restart");
+  if (!before_) return;
+  const auto was = *std::exchange(before_, std::nullopt), is = v.count();
+  // Starting may move runs whose time has come; nothing may be lost or made.
+  const auto live = [](const engine::engine_view::totals& t) { return t.queued + t.active + t.retry_wait + t.unknown; };
+  if (live(was) != live(is) || was.active != is.active || was.unknown != is.unknown)
+    broken("I19: the state after a restart is not the one before it");
+}
+
+void judge::database_rolled_back() {
+  rolled_back_ = true;
+  world_.saw("database rolled back");
+  before_.reset();
+  shown_ = 0;
+  acknowledged_.clear();
+  cancelled_.clear();
+  key_runs_.clear();
+  made_for_.clear();
+  runs_.clear();
+  attempts_.clear();
+  instants_.clear();
+  newest_lease_ = {};
+  world_.server.disk().read([this](store::reader& r) {
+    durable_ = r.revision();
+    for (const auto& row : r.list_runs({.limit = 100'000})) {
+      run_record& known = runs_[row.run.id];
+      known.state = row.run.state;
+      known.job = row.run.job;
+      known.cancel_seen = row.run.cancel_requested;
+      if (row.run.job.starts_with("key-") && !row.run.retry_of) made_for_.emplace(row.run.job, row.run.id);
+      for (const attempt& a : row.attempts) {
+        attempts_[a.lease] = a.state;
+        newest_lease_ = std::max(newest_lease_, a.lease);
+      }
+    }
+  });
+}
+
+// ---- clients
+
+void judge::submission_answered(const std::string& key, const run_id& run) {
+  acknowledged_.insert(run);
+  const auto [at, fresh] = key_runs_.emplace(key, run);
+  if (!fresh && at->second != run) broken("I1: one key was answered with two runs");
+}
+
+void judge::cancel_answered(const run_id& run) {
+  const auto known = runs_.find(run);
+  if (known == runs_.end()) return;  // purged meanwhile
+  if (!known->second.cancel_seen && !is_final(known->second.state))
+    broken(fmt::format("I1: the cancel of run {} was acknowledged and is not on disk", to_string(run)));
+  if (!is_final(known->second.state)) cancelled_.insert(run);
+}
+
+// ---- machines
+
+void judge::process_starts(const machine&, lease_id lease, const std::string& run) {
+  note(fmt::format("process of lease {} starts", lease.value));
+  if (++starts_[lease] > 1) broken(fmt::format("I9: lease {} was started twice", lease.value));
+  const auto id = parse_uuid(run);
+  if (!id) broken("a process does not know its run");
+  if (const auto offered = lease_runs_.find(lease); offered == lease_runs_.end() || offered->second != *id)
+    broken(fmt::format("I9: lease {} was started for a run it was not offered for", lease.value));
+  run_record& r = runs_[*id];
+  if (++r.starts > 1 && r.at_most_once && !rolled_back_)
+    broken(fmt::format("I8: at_most_once run {} was started twice", run));
+}
+
+void judge::process_ends(lease_id lease, int exit_code, int signal) { ends_[lease] = {exit_code, signal}; }
+
+/// I1 for results: a worker drops its copy only when the database has it for good.
+void judge::worker_forgets(const uuid& instance, lease_id lease) {
+  if (rolled_back_) return;
+  world_.server.disk().read([&](store::reader& r) {
+    const fetched_rows rows = r.fetch_lease(lease);
+    for (const attempt& a : rows.attempts) {
+      if (a.lease != lease || a.instance != instance) continue;
+      const bool settled = !is_live(a.state) && (a.state != attempt_state::lost || a.result_crc != 0);
+      const bool never_ran = !starts_.contains(lease);
+      if (!settled && !never_ran && a.superseded_status.empty())
+        broken(fmt::format("I1: the worker dropped lease {}, whose result is not on disk", lease.value));
+    }
+  });
+}
+
+// ---- the end
+
+void judge::check_output(lease_id lease, const std::string& stream) {
+  std::uint64_t at = 0;
+  world_.server.disk().read([&](store::reader& r) {
+    for (;;) {
+      const store::output_page page = r.read_output(lease, stream, at, 64 * 1024);
+      if (page.data.empty()) break;
+      for (std::size_t i = 0; i < page.data.size(); ++i) {
+        if (page.data[i] != output_byte(lease.value, stream, page.offset + i))
+          broken(fmt::format("I11: the output of lease {} is not what its process wrote", lease.value));
+      }
+      at = page.offset + page.data.size();
+    }
+  });
+}
+
+void judge::at_the_end() {
+  std::map<run_id, run> rows;
+  world_.server.disk().read([&](store::reader& r) {
+    for (auto& row : r.list_runs({.limit = 100'000})) {
+      if (!is_final(row.run.state))
+        broken(fmt::format("I6: run {} of {} is still {} ({})", to_string(row.run.id), row.run.job,
+                           to_string(row.run.state), row.run.reason));
+      rows.emplace(row.run.id, row.run);
+      for (const attempt& a : row.attempts) {
+        if (a.result_crc == 0 || rolled_back_) continue;
+        for (const auto& [stream, bytes] : a.output_bytes) {
+          check_output(a.lease, stream);
+          const std::uint64_t end = r.read_output(a.lease, stream, bytes, 1).end;
+          const bool whole = !world_.output_was_lost && a.state != attempt_state::lost && a.superseded_status.empty();
+          if (whole && end < bytes)
+            broken(fmt::format("I11: of {} bytes that lease {} wrote to {} {} are stored", bytes, a.lease.value, stream, end));
+        }
+      }
+    }
+  });
+  for (const run_id& id : acknowledged_) {
+    if (!rows.contains(id) && !world_.draw.retention)
+      broken(fmt::format("I1: acknowledged run {} is gone", to_string(id)));
+  }
+  for (const run_id& id : cancelled_) {
+    const auto row = rows.find(id);
+    if (row != rows.end() && row->second.state != run_state::cancelled)
+      broken(fmt::format("I14: run {} was cancelled and ended {}", to_string(id), to_string(row->second.state)));
+  }
+}
+
+}  // namespace orchestrator::sim

@@ -1,0 +1,95 @@
+// Who watches the cluster: ledgers of what was acknowledged and of what processes did, kept beside the product,
+// and the invariants I1 to I21 of the reliability page judged against them after every step. The first
+// broken one ends the seed.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <orchestrator/engine/engine.hpp>
+#include <orchestrator/store/memory_store.hpp>
+
+#include "timeline.hpp"
+
+namespace orchestrator::sim {
+
+struct world;
+class machine;
+
+/// A broken promise; `what()` names it.
+struct broken_promise : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+class judge {
+ public:
+  explicit judge(world& w) : world_(w) {}
+
+  [[noreturn]] void broken(const std::string& what) const;
+
+  // The coordinator
+  void engine_stepped(engine::engine& core, const engine::effects& e);
+  void became_durable(const mutation_batch& batch);
+  void leaves(const protocol::coordinator_message& m);
+  void answered(const engine::answer& a);
+  void arrives(const std::vector<protocol::worker_message>& messages);
+  void coordinator_dies(engine::engine& core);
+  void coordinator_started(engine::engine& core);
+  void database_rolled_back();
+
+  // Clients
+  void submission_sent(const std::string& key) { keys_.insert(key); }
+  void submission_answered(const std::string& key, const run_id& run);
+  void cancel_answered(const run_id& run);
+
+  // Machines
+  void process_starts(const machine& m, lease_id lease, const std::string& run);
+  void process_ends(lease_id lease, int exit_code, int signal);
+  void worker_forgets(const uuid& instance, lease_id lease);
+
+  /// Everything has come to rest: the ledgers against the database.
+  void at_the_end();
+  const std::set<run_id>& acknowledged() const { return acknowledged_; }
+  std::uint64_t trace() const { return trace_; }
+
+ private:
+  struct run_record {
+    run_state state = run_state::queued;
+    std::string job;
+    bool at_most_once = false, cancel_seen = false;
+    lease_id newest{};
+    int starts = 0;
+  };
+  void note(std::string_view what);
+  void durable(const put_run& m);
+  void durable(const put_attempt& m);
+  void durable(const put_instant& m);
+  template <class Other>
+  void durable(const Other&) {}
+  void judge_loss(const attempt& a) const;
+  void judge_offer(const protocol::execute_job& offer) const;
+  void check_output(lease_id lease, const std::string& stream);
+
+  world& world_;
+  std::map<run_id, run_record> runs_;         ///< durable, as the batches told it
+  std::map<spec_id, bool> once_;              ///< specifications with at_most_once
+  std::map<lease_id, attempt_state> attempts_;
+  std::map<lease_id, run_id> lease_runs_;     ///< every lease ever offered, across roll-backs
+  std::set<std::pair<std::string, wall_time>> instants_;
+  std::set<run_id> acknowledged_, cancelled_;
+  std::set<std::string> keys_;
+  std::map<std::string, run_id> key_runs_, made_for_;
+  std::map<lease_id, int> starts_;
+  std::map<lease_id, std::pair<int, int>> ends_;  ///< exit code and signal of processes
+  std::set<lease_id> resulted_;                   ///< their results came to the coordinator
+  lease_id newest_lease_{};
+  std::uint64_t durable_ = 0, shown_ = 0, steps_ = 0, trace_ = 1469598103934665603ull;
+  std::optional<engine::engine_view::totals> before_;  ///< of a core that died with nothing in flight
+  bool rolled_back_ = false;
+};
+
+}  // namespace orchestrator::sim

@@ -1,0 +1,68 @@
+// One simulated cluster: a coordinator, machines, clients, a network and the faults between them, on one line
+// of virtual time, from one seed.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "clients.hpp"
+#include "coordinator.hpp"
+#include "judge.hpp"
+#include "link.hpp"
+#include "machine.hpp"
+#include "swarm.hpp"
+#include "timeline.hpp"
+
+namespace orchestrator::sim {
+
+inline constexpr std::int64_t first_wall_seconds = 1'772'409'600;  ///< 2026-03-02T00:00:00Z
+
+struct world {
+  explicit world(std::uint64_t seed, bool trace = false);
+
+  /// The whole life of the cluster. Throws broken_promise.
+  void live();
+
+  nanoseconds message_delay();
+  bool reachable(int machine) const { return !cut_off.contains(machine); }
+  machine& machine_at(int number) { return *machines[static_cast<std::size_t>(number)]; }
+  void saw(const std::string& situation) { ++situations[situation]; }
+  /// Whether this step's inner books are checked as a whole, which costs more than the step.
+  bool look_inside() { return ++inside_ % 8 == 0; }
+
+  std::uint64_t seed;
+  bool tracing;
+  dice chance;
+  swarm draw;
+  timeline time;
+  std::map<std::string, std::uint64_t> situations;
+  sim::judge judge;
+  coordinator server;
+  std::vector<std::unique_ptr<machine>> machines;
+  std::vector<std::unique_ptr<client>> clients;
+  std::vector<std::shared_ptr<link>> links;
+  std::set<int> cut_off;  ///< machines that cannot reach the coordinator
+  bool healing = false;   ///< the liveness phase: no more faults
+  bool cloned = false;
+  bool output_was_lost = false;
+  nanoseconds shortest_lost_after = 24h;
+  std::uint64_t inputs = 0, agent_inputs = 0;
+
+ private:
+  void start_all();
+  void plan_faults();
+  void every(bool on, std::function<void()> what);
+  std::shared_ptr<link> any_link();
+  machine& any_machine();
+  void heal();
+  bool at_rest();
+
+  std::uint64_t inside_ = 0;
+  bool saved_ = false;
+};
+
+}  // namespace orchestrator::sim
