@@ -28,7 +28,8 @@ run_spec client::draw_spec() {
   if (d.below(4) == 0) s.on_lease_lost = on_lease_lost::kill;
   if (d.below(4) == 0) s.output_limit = 1000;
   if (d.below(6) == 0) s.lost_after = 5s;
-  if (s.lost_after) world_.shortest_lost_after = std::min<nanoseconds>(world_.shortest_lost_after, *s.lost_after);
+  if (s.lost_after)
+    world_.shortest_lost_after = std::min<nanoseconds>(world_.shortest_lost_after, *s.lost_after);
   s.retry.max_attempts = 1 + static_cast<int>(d.below(3));
   s.retry.max_lost = 1 + static_cast<int>(d.below(3));
   s.retry.backoff = 1s;
@@ -87,8 +88,9 @@ void client::apply_job(int number) {
   s.cron = "* * * * *";
   s.time_zone = d.one_of(zones);
   constexpr catch_up_policy missed[] = {catch_up_policy::none, catch_up_policy::latest, catch_up_policy::all};
-  constexpr overlap_policy overlaps[] = {overlap_policy::skip, overlap_policy::queue, overlap_policy::queue_all,
-                                         overlap_policy::cancel_old, overlap_policy::allow};
+  constexpr overlap_policy overlaps[] = {overlap_policy::skip, overlap_policy::queue,
+                                         overlap_policy::queue_all, overlap_policy::cancel_old,
+                                         overlap_policy::allow};
   s.catch_up = d.one_of(missed);
   s.overlap = d.one_of(overlaps);
   j.schedule = s;
@@ -105,7 +107,8 @@ void client::act() {
     if (const auto* run = std::get_if<engine::run_answer>(&a.body)) runs_.push_back(run->run.id);
   };
   switch (d.below(16)) {
-    case 0: case 1: return cancel();
+    case 0:
+    case 1: return cancel();
     case 2: return world_.server.ask(engine::retry_run{{}, any_run()}, told);
     case 3: return world_.server.ask(engine::hold_run{{}, any_run(), d.below(2) == 0}, nothing);
     case 4: return world_.server.ask(engine::resolve_run{{}, any_run(), run_state::failed}, nothing);
@@ -124,7 +127,8 @@ void client::act() {
       }
       return;
     case 7:
-      if (world_.draw.jobs > 0) apply_job(static_cast<int>(d.below(static_cast<std::uint64_t>(world_.draw.jobs))));
+      if (world_.draw.jobs > 0)
+        apply_job(static_cast<int>(d.below(static_cast<std::uint64_t>(world_.draw.jobs))));
       return;
     case 8: {
       engine::pause_job in{{}, fmt::format("job-{}", d.below(3)), d.below(2) == 0, d.below(2) == 0};
@@ -151,7 +155,8 @@ void client::clear_the_way() {
   std::vector<run> stuck;
   std::vector<worker> workers;
   world_.server.disk().read([&](store::reader& r) {
-    for (const auto& row : r.list_runs({.states = {run_state::unknown}, .limit = 1000})) stuck.push_back(row.run);
+    for (const auto& row : r.list_runs({.states = {run_state::unknown}, .limit = 1000}))
+      stuck.push_back(row.run);
     for (const auto& row : r.list_runs({.states = {run_state::queued}, .limit = 1000})) {
       if (row.run.held) stuck.push_back(row.run);
     }

@@ -15,7 +15,8 @@ zone_table zone_named(const std::string& name) {
   z.name = name;
   if (name == "UTC") return z;
   // A zone with a jump of an hour every few minutes, so that short runs meet gaps and folds.
-  for (int i = 0; i < 400; ++i) z.transitions.push_back({first_wall_seconds + i * 240, i % 2 == 0 ? 3600 : 0});
+  for (int i = 0; i < 400; ++i)
+    z.transitions.push_back({first_wall_seconds + i * 240, i % 2 == 0 ? 3600 : 0});
   return z;
 }
 
@@ -34,9 +35,8 @@ coordinator::coordinator(world& w) : world_(w) {
 
 engine_time coordinator::clock() const {
   const nanoseconds now = world_.time.now();
-  return {mono_time{1h + now},
-          wall_time{milliseconds{first_wall_seconds * 1000} + std::chrono::duration_cast<milliseconds>(now) +
-                    wall_offset_}};
+  return {mono_time{1h + now}, wall_time{milliseconds{first_wall_seconds * 1000} +
+                                         std::chrono::duration_cast<milliseconds>(now) + wall_offset_}};
 }
 
 nanoseconds coordinator::last_heard(const uuid& instance) const {
@@ -108,7 +108,8 @@ void coordinator::pause(nanoseconds how_long) {
     const nanoseconds slept = world_.time.now() - since;
     stall_pending_ = slept > limits::stall_threshold;
     if (stall_pending_) stopped_for_ += slept;
-    for (auto list = std::exchange(backlog_, {}); !list.empty() && life == life_; list.pop_front()) list.front()();
+    for (auto list = std::exchange(backlog_, {}); !list.empty() && life == life_; list.pop_front())
+      list.front()();
     std::vector<std::shared_ptr<link>> wires;
     for (auto& [id, s] : sessions_) wires.push_back(s.wire);
     for (const auto& wire : wires) wire->hold(side::coordinator, false);
@@ -242,7 +243,8 @@ void coordinator::carry_out(engine::output& o) {
     const nanoseconds way = world_.chance.between(0ms, 20ms);
     world_.time.after(way, [then, a = std::move(*answered)] { then(a); });
   } else if (const auto* line = std::get_if<engine::note>(&o)) {
-    if (line->level == engine::note_level::error) world_.judge.broken("only a bug logs at ERROR: " + line->text);
+    if (line->level == engine::note_level::error)
+      world_.judge.broken("only a bug logs at ERROR: " + line->text);
   }
 }
 

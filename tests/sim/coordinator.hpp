@@ -98,7 +98,7 @@ class coordinator {
   std::size_t issued_output_ = 0;
   nanoseconds started_at_{0}, stopped_for_{0};
   std::map<uuid, nanoseconds> heard_;  ///< by instance; on the clock that stops while the process is stopped
-  std::set<uuid> unread_;             ///< their sockets are not read at present
+  std::set<uuid> unread_;              ///< their sockets are not read at present
   milliseconds wall_offset_{0};
   std::optional<mono_time> armed_for_;
   int effects_left_ = -1;

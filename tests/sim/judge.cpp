@@ -13,11 +13,13 @@ namespace orchestrator::sim {
 
 void judge::broken(const std::string& what) const { throw broken_promise(what); }
 
-/// The trace is a running hash (FNV-1a) of everything that happened, by which two runs of a seed are compared.
+/// The trace is a running hash (FNV-1a) of everything that happened, by which two runs of a seed are
+/// compared.
 void judge::note(std::string_view what) {
   for (const char c : what) trace_ = (trace_ ^ static_cast<unsigned char>(c)) * 1099511628211ull;
   trace_ ^= static_cast<std::uint64_t>(world_.time.now().count());
-  if (world_.tracing) fmt::print("{:>14.6f} {}\n", std::chrono::duration<double>(world_.time.now()).count(), what);
+  if (world_.tracing)
+    fmt::print("{:>14.6f} {}\n", std::chrono::duration<double>(world_.time.now()).count(), what);
 }
 
 // ---- the coordinator
@@ -28,9 +30,11 @@ void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
     if (const auto wrong = core.check_invariants()) broken(*wrong);
   }
   if (!e.commit) return;
-  if (e.commit->mutations.size() > limits::commit_mutations) broken("rule 3: one input made more than a batch may hold");
+  if (e.commit->mutations.size() > limits::commit_mutations)
+    broken("rule 3: one input made more than a batch may hold");
   for (const mutation& m : e.commit->mutations) {
-    if (const auto* a = std::get_if<put_attempt>(&m); a && a->attempt.state == attempt_state::lost) judge_loss(a->attempt);
+    if (const auto* a = std::get_if<put_attempt>(&m); a && a->attempt.state == attempt_state::lost)
+      judge_loss(a->attempt);
   }
 }
 
@@ -40,7 +44,8 @@ void judge::judge_loss(const attempt& a) const {
   const auto known = attempts_.find(a.lease);
   if (known != attempts_.end() && known->second == attempt_state::lost) return;  // told earlier
   const coordinator& c = world_.server;
-  if (c.unread(a.instance)) broken(fmt::format("I13: lease {} was lost while its worker was not read", a.lease.value));
+  if (c.unread(a.instance))
+    broken(fmt::format("I13: lease {} was lost while its worker was not read", a.lease.value));
   const nanoseconds clock = world_.time.now() - c.stopped_for();
   const nanoseconds heard = c.last_heard(a.instance);
   const nanoseconds silent = heard.count() < 0 ? clock : clock - heard;
@@ -49,7 +54,8 @@ void judge::judge_loss(const attempt& a) const {
     broken(fmt::format("I13: lease {} was lost after {} of silence", a.lease.value,
                        format_duration(std::chrono::duration_cast<milliseconds>(silent))));
   const nanoseconds up_for = world_.time.now() - c.started_at();
-  if (heard.count() < 0 && up_for < 60s) broken(fmt::format("I13: lease {} was lost in the restart grace", a.lease.value));
+  if (heard.count() < 0 && up_for < 60s)
+    broken(fmt::format("I13: lease {} was lost in the restart grace", a.lease.value));
 }
 
 void judge::became_durable(const mutation_batch& batch) {
@@ -69,7 +75,8 @@ void judge::durable(const put_run& m) {
   run_record& known = runs_[r.id];
   note(fmt::format("run {} {} {}", to_string(r.id), to_string(r.state), r.reason));
   if (is_final(known.state) && known.state != r.state)
-    broken(fmt::format("I2: run {} was {} and is {} now", to_string(r.id), to_string(known.state), to_string(r.state)));
+    broken(fmt::format("I2: run {} was {} and is {} now", to_string(r.id), to_string(known.state),
+                       to_string(r.state)));
   if (r.cancel_requested) known.cancel_seen = true;
   if (known.cancel_seen && !r.cancel_requested && !rolled_back_)
     broken(fmt::format("I14: the cancel of run {} was forgotten", to_string(r.id)));
@@ -78,7 +85,8 @@ void judge::durable(const put_run& m) {
     if (r.job.starts_with("key-") && !r.retry_of) {
       const auto [at, fresh] = made_for_.emplace(r.job, r.id);
       if (!fresh && at->second != r.id)
-        broken(fmt::format("I21: two runs were made of one submission, {} and {}", to_string(at->second), to_string(r.id)));
+        broken(fmt::format("I21: two runs were made of one submission, {} and {}", to_string(at->second),
+                           to_string(r.id)));
       if (!keys_.contains(r.job)) broken("I21: a run that nobody submitted");
     }
   }
@@ -122,7 +130,8 @@ void judge::durable(const put_instant& m) {
 /// I5, I19 and "nothing is shown that can be taken back": an offer leaves behind its row.
 void judge::judge_offer(const protocol::execute_job& offer) const {
   const auto row = attempts_.find(*offer.lease);
-  if (row == attempts_.end()) broken(fmt::format("I1: lease {} was offered before it was on disk", offer.lease->value));
+  if (row == attempts_.end())
+    broken(fmt::format("I1: lease {} was offered before it was on disk", offer.lease->value));
 }
 
 void judge::leaves(const protocol::coordinator_message& m) {
@@ -190,7 +199,9 @@ void judge::coordinator_started(engine::engine& core) {
   if (!before_) return;
   const auto was = *std::exchange(before_, std::nullopt), is = v.count();
   // Starting may move runs whose time has come; nothing may be lost or made.
-  const auto live = [](const engine::engine_view::totals& t) { return t.queued + t.active + t.retry_wait + t.unknown; };
+  const auto live = [](const engine::engine_view::totals& t) {
+    return t.queued + t.active + t.retry_wait + t.unknown;
+  };
   if (live(was) != live(is) || was.active != is.active || was.unknown != is.unknown)
     broken("I19: the state after a restart is not the one before it");
 }
@@ -301,9 +312,11 @@ void judge::at_the_end() {
         for (const auto& [stream, bytes] : a.output_bytes) {
           check_output(a.lease, stream);
           const std::uint64_t end = r.read_output(a.lease, stream, bytes, 1).end;
-          const bool whole = !world_.output_was_lost && a.state != attempt_state::lost && a.superseded_status.empty();
+          const bool whole =
+              !world_.output_was_lost && a.state != attempt_state::lost && a.superseded_status.empty();
           if (whole && end < bytes)
-            broken(fmt::format("I11: of {} bytes that lease {} wrote to {} {} are stored", bytes, a.lease.value, stream, end));
+            broken(fmt::format("I11: of {} bytes that lease {} wrote to {} {} are stored", bytes,
+                               a.lease.value, stream, end));
         }
       }
     }
@@ -315,7 +328,8 @@ void judge::at_the_end() {
   for (const run_id& id : cancelled_) {
     const auto row = rows.find(id);
     if (row != rows.end() && row->second.state != run_state::cancelled)
-      broken(fmt::format("I14: run {} was cancelled and ended {}", to_string(id), to_string(row->second.state)));
+      broken(
+          fmt::format("I14: run {} was cancelled and ended {}", to_string(id), to_string(row->second.state)));
   }
 }
 

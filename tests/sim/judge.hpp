@@ -1,6 +1,6 @@
-// Who watches the cluster: ledgers of what was acknowledged and of what processes did, kept beside the product,
-// and the invariants I1 to I21 of the reliability page judged against them after every step. The first
-// broken one ends the seed.
+// Who watches the cluster: ledgers of what was acknowledged and of what processes did, kept beside the
+// product, and the invariants I1 to I21 of the reliability page judged against them after every step. The
+// first broken one ends the seed.
 #pragma once
 
 #include <map>
@@ -75,10 +75,10 @@ class judge {
   void check_output(lease_id lease, const std::string& stream);
 
   world& world_;
-  std::map<run_id, run_record> runs_;         ///< durable, as the batches told it
-  std::map<spec_id, bool> once_;              ///< specifications with at_most_once
+  std::map<run_id, run_record> runs_;  ///< durable, as the batches told it
+  std::map<spec_id, bool> once_;       ///< specifications with at_most_once
   std::map<lease_id, attempt_state> attempts_;
-  std::map<lease_id, run_id> lease_runs_;     ///< every lease ever offered, across roll-backs
+  std::map<lease_id, run_id> lease_runs_;  ///< every lease ever offered, across roll-backs
   std::set<std::pair<std::string, wall_time>> instants_;
   std::set<run_id> acknowledged_, cancelled_;
   std::set<std::string> keys_;

@@ -28,7 +28,8 @@ void link::close(side from, std::uint16_t code, std::string reason) {
   const auto self = shared_from_this();
   of(from).events.frame = nullptr;
   of(from).events.alive = nullptr;
-  world_.time.after(world_.chance.between(1ms, 50ms), [self, from, code, reason] { self->finish(from, code, reason); });
+  world_.time.after(world_.chance.between(1ms, 50ms),
+                    [self, from, code, reason] { self->finish(from, code, reason); });
 }
 
 void link::ping(side from) {
@@ -63,14 +64,16 @@ void link::end_process(side s) {
   const side peer = other(s);
   if (broken_ || e.silent) return;
   const auto self = shared_from_this();
-  world_.time.after(world_.chance.between(0ms, 5ms), [self, peer] { self->finish(peer, 1006, "connection reset"); });
+  world_.time.after(world_.chance.between(0ms, 5ms),
+                    [self, peer] { self->finish(peer, 1006, "connection reset"); });
 }
 
 void link::cut() {
   if (std::exchange(broken_, true)) return;
   const auto self = shared_from_this();
   for (const side s : {side::worker, side::coordinator})
-    world_.time.after(world_.chance.between(0ms, 200ms), [self, s] { self->finish(s, 1006, "connection reset"); });
+    world_.time.after(world_.chance.between(0ms, 200ms),
+                      [self, s] { self->finish(s, 1006, "connection reset"); });
 }
 
 void link::cut_unseen(side who_knows) {
@@ -148,7 +151,8 @@ void link::arm_ping(side s) {
 
 void link::ping_is_due(side s, std::uint64_t timer) {
   end& e = of(s);
-  if (e.closed || e.held || e.ping_timer != timer) return;  // a stopped process arms it anew when it runs again
+  if (e.closed || e.held || e.ping_timer != timer)
+    return;  // a stopped process arms it anew when it runs again
   ping(s);
   arm_ping(s);
 }
@@ -161,7 +165,8 @@ void link::pong_is_overdue(side s, std::uint64_t) {
   world_.time.after(0ms, [self, s] { self->finish(s, 1006, "no pong within the ping timeout"); });
   end& peer = of(other(s));
   if (!peer.closed && !broken_ && !e.silent)
-    world_.time.after(world_.message_delay(), [self, s] { self->finish(other(s), 1006, "connection reset"); });
+    world_.time.after(world_.message_delay(),
+                      [self, s] { self->finish(other(s), 1006, "connection reset"); });
   broken_ = true;
 }
 

@@ -1,6 +1,7 @@
 // One connection between a machine and the coordinator: frames, pings and the close frame travel in order and
 // whole, as TCP and WebSocket make them, or not at all any more. Keepalive is as in net/ws_session. What can
-// go wrong: delays, a cut both ends see, an end that is not told (half-open), one direction that says nothing.
+// go wrong: delays, a cut both ends see, an end that is not told (half-open), one direction that says
+// nothing.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ constexpr side other(side s) { return s == side::worker ? side::coordinator : si
 /// What the owner of one end is told; only while its process is running.
 struct end_events {
   std::function<void(std::string)> frame;
-  std::function<void(std::optional<nanoseconds> pinged)> alive;  ///< a ping came, or the pong to ours, sent then
+  std::function<void(std::optional<nanoseconds> pinged)>
+      alive;  ///< a ping came, or the pong to ours, sent then
   std::function<void(std::uint16_t code, std::string reason)> closed;  ///< once, last
 };
 
@@ -66,9 +68,9 @@ class link : public std::enable_shared_from_this<link> {
   struct end {
     end_events events;
     bool attached = false, closed = false, held = false, silent = false;
-    std::deque<item> arrived;      ///< while held
-    std::deque<item> unsent;       ///< while silent
-    nanoseconds last_arrival{0};   ///< of what this end sent: order is kept
+    std::deque<item> arrived;     ///< while held
+    std::deque<item> unsent;      ///< while silent
+    nanoseconds last_arrival{0};  ///< of what this end sent: order is kept
     nanoseconds ping_interval{20s};
     std::uint64_t ping_timer = 0;  ///< only the newest armed one counts
     std::optional<nanoseconds> waits_for_pong;

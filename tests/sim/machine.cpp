@@ -38,7 +38,8 @@ agent_time machine::clock() const {
 }
 
 bool machine::idle() const {
-  return std::all_of(processes_.begin(), processes_.end(), [](const auto& p) { return p.second.end.has_value(); });
+  return std::all_of(processes_.begin(), processes_.end(),
+                     [](const auto& p) { return p.second.end.has_value(); });
 }
 
 void machine::run(std::uint64_t life, std::function<void()> what) {
@@ -133,7 +134,8 @@ void machine::reboot(nanoseconds away) {
   processes_.clear();
   launched_ = 0;
   supervisor_fresh_ = true;
-  // The tail of the outbox may not have reached the disk. Output spools are gone or not; results were complete.
+  // The tail of the outbox may not have reached the disk. Output spools are gone or not; results were
+  // complete.
   while (!records_.empty() && world_.chance.below(3) == 0) {
     world_.saw("a power cut took the end of an outbox");
     records_.pop_back();
@@ -156,7 +158,8 @@ void machine::pause(nanoseconds how_long) {
   world_.time.after(how_long, [this, life = life_] {
     if (life != life_ || !up()) return;
     paused_ = false;
-    for (auto list = std::exchange(backlog_, {}); !list.empty() && life == life_; list.pop_front()) list.front()();
+    for (auto list = std::exchange(backlog_, {}); !list.empty() && life == life_; list.pop_front())
+      list.front()();
     if (life != life_ || !up()) return;
     if (const auto wire = wire_) wire->hold(side::worker, false);
     armed_for_.reset();
@@ -377,13 +380,15 @@ void machine::live(std::uint64_t lease, const agent::start_process& s) {
   for (std::uint64_t i = world_.chance.below(4); i > 0; --i) {
     const std::string stream = world_.chance.below(3) == 0 ? "stderr" : "stdout";
     const std::uint64_t bytes = 1 + world_.chance.below(world_.chance.below(8) == 0 ? 3000 : 120);
-    later(lease, world_.chance.between(0ms, length), [this, lease, stream, bytes] { print(lease, stream, bytes); });
+    later(lease, world_.chance.between(0ms, length),
+          [this, lease, stream, bytes] { print(lease, stream, bytes); });
   }
   if (!endless) {
     const std::uint64_t end = world_.chance.below(10);
     const int code = end < 7 ? 0 : end == 7 ? 1 : 3;
     const int signal = end == 9 ? 11 : 0;
-    later(lease, length, [this, lease, code, signal] { finish(lease, signal != 0 ? 0 : code, signal, false); });
+    later(lease, length,
+          [this, lease, code, signal] { finish(lease, signal != 0 ? 0 : code, signal, false); });
   }
   later(lease, s.timeout, [this, lease, grace = s.kill_grace] { kill(lease, grace, true); });
 }
@@ -427,7 +432,8 @@ agent::spool_data machine::read(const agent::read_spool& r) const {
   if (found == processes_.end() || !found->second.printed.contains(r.stream)) return d;
   const process& p = found->second;
   const std::uint64_t end = p.printed.at(r.stream);
-  if (const auto hole = p.dropped.find(r.stream); hole != p.dropped.end()) d.offset = std::max(r.offset, hole->second);
+  if (const auto hole = p.dropped.find(r.stream); hole != p.dropped.end())
+    d.offset = std::max(r.offset, hole->second);
   for (std::uint64_t at = d.offset; at < end && d.data.size() < r.limit; ++at)
     d.data += output_byte(r.lease, r.stream, at);
   return d;

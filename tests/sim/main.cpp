@@ -1,5 +1,5 @@
-// The simulator's command line; see README.md beside this. Seeds are shared out to one process a core, so that a
-// seed that ends badly cannot disturb another.
+// The simulator's command line; see README.md beside this. Seeds are shared out to one process a core, so
+// that a seed that ends badly cannot disturb another.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -73,19 +73,21 @@ one_seed run_seed(std::uint64_t seed, bool trace, outcome* sum) {
 
 /// One seed in a hundred is run twice: if the second run differs, no failure could be replayed.
 void run_share(const options& o, int share, outcome& sum) {
-  for (std::uint64_t i = static_cast<std::uint64_t>(share); i < o.runs; i += static_cast<std::uint64_t>(o.jobs)) {
+  for (std::uint64_t i = static_cast<std::uint64_t>(share); i < o.runs;
+       i += static_cast<std::uint64_t>(o.jobs)) {
     const std::uint64_t seed = o.seed + i;
     const one_seed first = run_seed(seed, o.trace, &sum);
     if (first.broken) sum.failures[seed] = *first.broken;
     if (seed % 100 != 0 || first.broken) continue;
     ++sum.repeated;
-    if (run_seed(seed, false, nullptr).trace != first.trace) sum.failures[seed] = "the same seed went another way";
+    if (run_seed(seed, false, nullptr).trace != first.trace)
+      sum.failures[seed] = "the same seed went another way";
   }
 }
 
 void write_outcome(const outcome& o, int fd) {
-  std::string text = fmt::format("sum\t{}\t{}\t{}\t{}\t{}\t{}\n", o.seeds, o.inputs, o.agent_inputs, o.events, o.repeated,
-                                 o.virtual_seconds);
+  std::string text = fmt::format("sum\t{}\t{}\t{}\t{}\t{}\t{}\n", o.seeds, o.inputs, o.agent_inputs, o.events,
+                                 o.repeated, o.virtual_seconds);
   for (const std::uint64_t n : o.inputs_of) text += fmt::format("in\t{}\n", n);
   for (const auto& [name, n] : o.situations) text += fmt::format("saw\t{}\t{}\n", n, name);
   for (const auto& [seed, why] : o.failures) {
@@ -173,7 +175,8 @@ outcome run_all(const options& o) {
 
 /// How a failing seed is seen again, step by step.
 std::string replay(const options& o, std::uint64_t seed) {
-  return fmt::format("scripts/sim --seed {} --runs 1 --trace{}", seed, o.plant.empty() ? "" : " --plant " + o.plant);
+  return fmt::format("scripts/sim --seed {} --runs 1 --trace{}", seed,
+                     o.plant.empty() ? "" : " --plant " + o.plant);
 }
 
 int simulate(const options& o) {
@@ -193,10 +196,12 @@ int simulate(const options& o) {
     }
   }
   fmt::print(
-      "simulation: {} seeds, {} failed, {} situations of {} missing; {} engine inputs (median {} a seed), {} agent "
+      "simulation: {} seeds, {} failed, {} situations of {} missing; {} engine inputs (median {} a seed), {} "
+      "agent "
       "inputs, {} events, {:.1f} virtual days, {} seeds run twice; {:.1f} s, {:.0f} seeds/s on {} cores\n",
-      sum.seeds, sum.failures.size(), missing, std::size(needed_situations), sum.inputs, median, sum.agent_inputs,
-      sum.events, sum.virtual_seconds / 86'400, sum.repeated, took, static_cast<double>(sum.seeds) / took, o.jobs);
+      sum.seeds, sum.failures.size(), missing, std::size(needed_situations), sum.inputs, median,
+      sum.agent_inputs, sum.events, sum.virtual_seconds / 86'400, sum.repeated, took,
+      static_cast<double>(sum.seeds) / took, o.jobs);
   const bool judged_situations = o.runs >= situations_need_seeds;
   return sum.failures.empty() && !(judged_situations && missing > 0) ? 0 : 1;
 }
@@ -226,7 +231,8 @@ int hunt(const options& o) {
   planted_defect = defect::none;
   std::sort(found_after.begin(), found_after.end());
   const std::uint64_t median = found_after.empty() ? 0 : found_after[found_after.size() / 2];
-  fmt::print("planted defects: {} found (median after {} seeds), {} missed\n", found_after.size(), median, missed);
+  fmt::print("planted defects: {} found (median after {} seeds), {} missed\n", found_after.size(), median,
+             missed);
   return missed == 0 ? 0 : 1;
 }
 

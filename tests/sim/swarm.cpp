@@ -6,8 +6,10 @@
 namespace orchestrator::sim {
 
 nanoseconds dice::spread(nanoseconds low, nanoseconds high) {
-  const double ratio = static_cast<double>(high.count()) / static_cast<double>(std::max<std::int64_t>(low.count(), 1));
-  return nanoseconds{static_cast<std::int64_t>(static_cast<double>(low.count()) * std::pow(ratio, random_.unit()))};
+  const double ratio =
+      static_cast<double>(high.count()) / static_cast<double>(std::max<std::int64_t>(low.count(), 1));
+  return nanoseconds{
+      static_cast<std::int64_t>(static_cast<double>(low.count()) * std::pow(ratio, random_.unit()))};
 }
 
 swarm::swarm(dice& d) {

@@ -1,5 +1,6 @@
 // What a seed draws before anything happens: how large the cluster is, and which kinds of faults it meets.
-// Each kind is on in half of the seeds, so that some seeds have nearly none and bugs that need quiet show too.
+// Each kind is on in half of the seeds, so that some seeds have nearly none and bugs that need quiet show
+// too.
 #pragma once
 
 #include "timeline.hpp"

@@ -63,7 +63,8 @@ class dice {
   std::uint64_t below(std::uint64_t bound) { return random_.below(bound); }
   bool chance(double p) { return random_.unit() < p; }
   nanoseconds between(nanoseconds low, nanoseconds high) {
-    return low + nanoseconds{static_cast<std::int64_t>(random_.unit() * static_cast<double>((high - low).count()))};
+    return low +
+           nanoseconds{static_cast<std::int64_t>(random_.unit() * static_cast<double>((high - low).count()))};
   }
   /// Mostly near `low`, seldom near `high`, over the orders of magnitude between them.
   nanoseconds spread(nanoseconds low, nanoseconds high);

@@ -11,7 +11,12 @@ constexpr nanoseconds longest_drain = 4h;
 }  // namespace
 
 world::world(std::uint64_t number, bool trace)
-    : seed(number), tracing(trace), chance(number * 0x9e3779b97f4a7c15ull + 1), draw(chance), judge(*this), server(*this) {
+    : seed(number),
+      tracing(trace),
+      chance(number * 0x9e3779b97f4a7c15ull + 1),
+      draw(chance),
+      judge(*this),
+      server(*this) {
   for (int i = 0; i < draw.machines; ++i) machines.push_back(std::make_unique<machine>(*this, i));
   for (int i = 0; i < draw.clients; ++i) clients.push_back(std::make_unique<client>(*this, i));
 }
@@ -64,7 +69,8 @@ void world::plan_faults() {
   };
   const auto any_side = [this] { return chance.below(2) == 0 ? side::worker : side::coordinator; };
   every(draw.cuts, link_fault("connection cut", [](link& l) { l.cut(); }));
-  every(draw.half_open, link_fault("connection half open", [any_side](link& l) { l.cut_unseen(any_side()); }));
+  every(draw.half_open,
+        link_fault("connection half open", [any_side](link& l) { l.cut_unseen(any_side()); }));
   every(draw.one_way, link_fault("one direction silent", [this, any_side](link& l) {
           const side s = any_side();
           l.silence(s, true);
@@ -90,7 +96,8 @@ void world::plan_faults() {
   });
   every(draw.failing_disk, [this] { server.break_disk(); });
   every(draw.slow_reader, [this] { server.stop_reading(chance.spread(1s, 200s)); });
-  every(draw.retention, [this] { server.retain(std::chrono::duration_cast<milliseconds>(chance.spread(10s, 600s))); });
+  every(draw.retention,
+        [this] { server.retain(std::chrono::duration_cast<milliseconds>(chance.spread(10s, 600s))); });
   every(draw.kill_daemon, [this] {
     if (chance.below(2) == 0) return any_machine().kill_daemon(chance.spread(50ms, 200s));
     any_machine().kill_daemon_within(static_cast<int>(chance.below(20)));
@@ -112,7 +119,8 @@ void world::plan_faults() {
   });
   every(draw.drains, [this] {
     if (server.accepts())
-      server.ask(engine::drain_worker{{}, any_machine().id(), chance.below(2) == 0}, [](const engine::answer&) {});
+      server.ask(engine::drain_worker{{}, any_machine().id(), chance.below(2) == 0},
+                 [](const engine::answer&) {});
   });
   if (draw.gone_for_good && machines.size() > 1)
     time.at(chance.between(30s, draw.faulty_time), [this] { machines.back()->leave_for_good(); });
@@ -121,7 +129,8 @@ void world::plan_faults() {
       if (machines.front()->gone()) return;
       saw("a work dir was copied");
       cloned = true;
-      machines.push_back(std::make_unique<machine>(*this, static_cast<int>(machines.size()), *machines.front()));
+      machines.push_back(
+          std::make_unique<machine>(*this, static_cast<int>(machines.size()), *machines.front()));
       machines.back()->start();
       machine* copy = machines.back().get();
       time.after(chance.spread(10s, 200s), [copy] { copy->leave_for_good(); });

@@ -1,7 +1,6 @@
 // Golden files and seeded random values for the tests of the protocol layer.
 #pragma once
 
-#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -10,11 +9,13 @@
 #include <orchestrator/protocol/definitions.hpp>
 #include <orchestrator/protocol/message.hpp>
 
+#include "support/tests_dir.hpp"
+
 namespace orchestrator::protocol::samples {
 
 /// The lines of tests/golden/`name`.
 inline std::vector<std::string> golden_lines(const std::string& name) {
-  const auto path = std::filesystem::path{__FILE__}.parent_path().parent_path() / "golden" / name;
+  const auto path = testing::tests_dir() / "golden" / name;
   std::ifstream in{path};
   std::vector<std::string> lines;
   for (std::string line; std::getline(in, line);) lines.push_back(line);

@@ -13,6 +13,7 @@
 #include "open.hpp"
 #include "schema.hpp"
 #include "support/store_support.hpp"
+#include "support/tests_dir.hpp"
 
 using namespace orchestrator;
 using namespace orchestrator::store;
@@ -22,9 +23,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-fs::path fixtures() {
-  return fs::path(__FILE__).parent_path().parent_path().parent_path() / "support" / "fixtures";
-}
+fs::path fixtures() { return orchestrator::testing::tests_dir() / "support" / "fixtures"; }
 std::string name_of(const char* half, int version) {
   return std::string{half} + "_v" + std::to_string(version) + ".db";
 }
