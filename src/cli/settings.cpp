@@ -215,8 +215,8 @@ result<std::map<std::string, setting_value>> read_file(const std::string& path, 
         return unknown_key(fmt::format("{}:{}:{}", path, at.line, at.column), key, key_views);
       const setting& s = known->second[static_cast<std::size_t>(found - keys.begin())];
       setting_value v{node_values(value), origin};
-      for (const std::string& text : v.values) {
-        if (auto bad = check_value(s, text, origin)) return *bad;
+      for (const std::string& one : v.values) {
+        if (auto bad = check_value(s, one, origin)) return *bad;
       }
       if (std::string_view(name) == role) out[std::string(s.flag)] = std::move(v);
     }
@@ -266,7 +266,7 @@ result<settings> merge_settings(std::string_view role, std::span<const setting> 
       v = {s.what == kind::list ? std::vector<std::string>{} : std::vector{std::string(s.fallback)},
            "default"};
     }
-    for (const std::string& text : v.values) {
+    for (const std::string& one : v.values) {
       if (auto bad = check_value(s, text, v.origin)) return *bad;
     }
     out.values[std::string(s.flag)] = std::move(v);

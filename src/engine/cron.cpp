@@ -142,18 +142,12 @@ class field_reader {
 
   std::uint64_t& target() const {
     switch (unit_) {
-      case unit::second:
-        return out_.seconds;
-      case unit::minute:
-        return out_.minutes;
-      case unit::hour:
-        return out_.hours;
-      case unit::day:
-        return out_.days;
-      case unit::month:
-        return out_.months;
-      case unit::weekday:
-        break;
+      case unit::second: return out_.seconds;
+      case unit::minute: return out_.minutes;
+      case unit::hour: return out_.hours;
+      case unit::day: return out_.days;
+      case unit::month: return out_.months;
+      case unit::weekday: break;
     }
     return out_.weekdays;
   }

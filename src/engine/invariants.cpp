@@ -81,7 +81,9 @@ finding check_workers(const core& c) {
       return std::string("I16: a full worker is offered work");
     if (w.session != nullptr && w.session->worker != &w)
       return std::string("a worker and its connection disagree");
-    if (!w.live.empty() && !w.check_at && !w.row.legacy) {
+    const bool unread =
+        w.session != nullptr && w.session->unread;  // rule 6: nothing is due before it is read
+    if (!w.live.empty() && !w.check_at && !w.row.legacy && !unread) {
       return fmt::format("nothing watches the leases of worker {}", w.row.worker_id);
     }
     for (const auto& [lease, a] : w.lost) {

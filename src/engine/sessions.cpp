@@ -41,6 +41,11 @@ void detach_worker(core& c, session_entry& s) {
   w->session = nullptr;
   w->leases_only = false;
   w->probe_until.reset();
+  // Rule 6: what it said while nobody read is gone with the socket, so its silence begins now.
+  if (s.unread) {
+    w->last_received = c.clock;
+    arm_worker(c, *w, c.clock);
+  }
   w->row.last_seen = w->seen_wall;
   touch(c, *w);
   put_fact(c, "worker.disconnected", "worker/" + w->row.worker_id, "{}");

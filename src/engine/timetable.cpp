@@ -277,19 +277,13 @@ std::optional<refusal> check_interval(milliseconds every) {
 /// Checks whatever is not read from text; cron passes.
 std::optional<refusal> check_values(const schedule& s) {
   switch (s.kind) {
-    case schedule_kind::interval:
-      return check_interval(s.every);
-    case schedule_kind::hourly:
-      return check_numbers(s, "/schedule/hourly");
-    case schedule_kind::daily:
-      return check_numbers(s, "/schedule/daily");
-    case schedule_kind::weekly:
-      return check_numbers(s, "/schedule/weekly");
-    case schedule_kind::monthly:
-      return check_numbers(s, "/schedule/monthly");
+    case schedule_kind::interval: return check_interval(s.every);
+    case schedule_kind::hourly: return check_numbers(s, "/schedule/hourly");
+    case schedule_kind::daily: return check_numbers(s, "/schedule/daily");
+    case schedule_kind::weekly: return check_numbers(s, "/schedule/weekly");
+    case schedule_kind::monthly: return check_numbers(s, "/schedule/monthly");
     case schedule_kind::manual:
-    case schedule_kind::cron:
-      break;
+    case schedule_kind::cron: break;
   }
   return std::nullopt;
 }

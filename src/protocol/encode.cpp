@@ -178,6 +178,10 @@ void append_message(const Message& m, std::string& out) {
   std::visit([&](const auto& body) { append(body, m.seq, out); }, m.body);
 }
 
+/// The answer to a registration is what tells a worker that arrays may come: it never comes in one.
+bool goes_alone(const coordinator_message& m) { return std::holds_alternative<registration>(m.body); }
+bool goes_alone(const worker_message&) { return false; }
+
 template <class Message>
 std::vector<std::string> join(std::span<const Message> messages, bool batch, std::size_t max_bytes) {
   std::vector<std::string> frames;
@@ -194,10 +198,12 @@ std::vector<std::string> join(std::span<const Message> messages, bool batch, std
     one.clear();
     append_message(m, one);
     const bool fits = frame.size() + one.size() + 2 <= max_bytes;  // a comma and the closing bracket
-    if (in_frame != 0 && (!batch || !fits || in_frame == limits::batch_messages)) finish();
+    const bool full = !batch || !fits || in_frame == limits::batch_messages;
+    if (in_frame != 0 && (full || goes_alone(m))) finish();
     frame += in_frame == 0 ? '[' : ',';
     frame += one;
     ++in_frame;
+    if (goes_alone(m)) finish();
   }
   finish();
   return frames;

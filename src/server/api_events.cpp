@@ -41,13 +41,14 @@ asio::awaitable<void> stream_facts(api& a, std::optional<std::uint64_t> after,
   const std::string hello = "retry: 1000\n\n";
   bool open = co_await body->write(hello);
   while (open && body->open() && !a.core.stopping()) {
+    const std::uint64_t seen = a.core.fact_changes()->count();
     const fact_rows found = co_await facts_after(a, after, stream_page);
     std::string text;
     for (const auto& row : found.rows) text += encode_event(row);
     if (!found.rows.empty()) after = found.rows.back().sequence;
     if (found.rows.size() < stream_page) {
       if (text.empty()) {
-        const bool woken = co_await a.core.wait_for_facts(stream_heartbeat);
+        const bool woken = co_await wait_for(a.core.fact_changes(), seen, stream_heartbeat);
         if (!woken) text = ": alive\n\n";
       }
     }

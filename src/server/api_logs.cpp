@@ -164,6 +164,7 @@ asio::awaitable<void> stream_logs(api& a, log_request q, log_look first,
                                   std::shared_ptr<net::body_writer> body) {
   log_position at;
   log_look seen = std::move(first);
+  std::uint64_t changes = 0;  // below every count: what came since the first look is not waited for
   while (body->open()) {
     const std::string text = render(q, seen, at);
     if (!text.empty()) {
@@ -177,8 +178,9 @@ asio::awaitable<void> stream_logs(api& a, log_request q, log_look first,
         at = {at.attempt + 1, {}};  // this attempt is over: the next one is what a follower waits for
       }
       if (final || (q.attempt && seen.attempt_over && seen.attempt != 0)) break;
-      co_await a.core.wait_for_output(follow_interval);
+      co_await wait_for(a.core.output_changes(), changes, follow_interval);
     }
+    changes = a.core.output_changes()->count();
     seen = co_await look_again(a, q, at);
     if (!seen.found) co_return;
     if (seen.attempt == 0) seen.attempt = at.attempt;

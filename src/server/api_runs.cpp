@@ -104,10 +104,13 @@ asio::awaitable<net::http_response> show(api& a, net::http_request r) {
   const auto id = co_await resolve_run_id(a, r.path_parameters[0]);
   if (!id) co_return reply(a, id.error());
   const mono_time until = read_mono_clock() + seconds{*wait};
+  const auto changes = a.core.run_changes(*id);
+  std::uint64_t seen = changes->count();
   found_run found = co_await find_run(a, *id);
   while (found.row && !is_final(found.row->run.state) && read_mono_clock() < until && !a.core.stopping()) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - read_mono_clock());
-    co_await a.core.wait_for_run(*id, left);
+    co_await wait_for(changes, seen, left);
+    seen = changes->count();
     found = co_await find_run(a, *id);
   }
   if (!found.row) {

@@ -52,7 +52,7 @@ store::store_events coordinator::events() {
   e.persisted = [this](std::uint64_t number) {
     asio::post(io_, [this, number] {
       feed(engine::persisted{number});
-      durable_waiters_->wake();
+      durable_->raise();
       read_on();
     });
   };
@@ -76,9 +76,11 @@ void coordinator::start(std::unique_ptr<store::store> store_ptr, orchestrator::s
 void coordinator::stop() {
   stopping_ = true;
   feed(engine::stopping{});
-  for (auto& [id, list] : run_waiters_) list->wake();
-  fact_waiters_->wake();
-  output_waiters_->wake();
+  for (auto& [id, signal] : runs_) {
+    if (const auto waited_for = signal.lock()) waited_for->raise();
+  }
+  facts_->raise();
+  output_->raise();
 }
 
 void coordinator::close() {
@@ -117,37 +119,20 @@ asio::awaitable<std::uint64_t> coordinator::read_into(std::function<void(store::
 
 asio::awaitable<void> coordinator::until_durable(std::uint64_t number) {
   while (view().durable() < number && !io_.stopped()) {
-    co_await wait_on(durable_waiters_, std::chrono::seconds{1});
+    co_await wait_for(durable_, durable_->count(), std::chrono::seconds{1});
   }
 }
 
-void coordinator::waiters::wake() {
-  for (asio::steady_timer* t : timers) t->cancel();
-}
-
-asio::awaitable<bool> coordinator::wait_on(std::shared_ptr<waiters> list, std::chrono::milliseconds limit) {
-  asio::steady_timer timer(io_, limit);
-  const auto place = list->timers.insert(list->timers.end(), &timer);
-  const auto [ec] = co_await timer.async_wait(asio::as_tuple(use_awaitable));
-  list->timers.erase(place);
-  co_return ec == asio::error::operation_aborted;
-}
-
-asio::awaitable<bool> coordinator::wait_for_run(run_id id, std::chrono::milliseconds limit) {
-  auto& slot = run_waiters_[id];
-  if (slot == nullptr) slot = std::make_shared<waiters>();
-  const std::shared_ptr<waiters> list = slot;
-  const bool woken = co_await wait_on(list, limit);
-  if (list->timers.empty()) run_waiters_.erase(id);
-  co_return woken;
-}
-
-asio::awaitable<bool> coordinator::wait_for_facts(std::chrono::milliseconds limit) {
-  return wait_on(fact_waiters_, limit);
-}
-
-asio::awaitable<bool> coordinator::wait_for_output(std::chrono::milliseconds limit) {
-  return wait_on(output_waiters_, limit);
+std::shared_ptr<change_signal> coordinator::run_changes(run_id id) {
+  // What nobody holds any more goes when the table has doubled, so that it stays within twice what is held.
+  if (runs_.size() >= runs_swept_at_) {
+    std::erase_if(runs_, [](const auto& entry) { return entry.second.expired(); });
+    runs_swept_at_ = std::max<std::size_t>(64, 2 * runs_.size());
+  }
+  std::weak_ptr<change_signal>& slot = runs_[id];
+  std::shared_ptr<change_signal> signal = slot.lock();
+  if (signal == nullptr) slot = signal = std::make_shared<change_signal>();
+  return signal;
 }
 
 // ---- the engine
@@ -206,11 +191,12 @@ void coordinator::carry_out(engine::output& o) {
 
 void coordinator::notify(const engine::notify& n) {
   for (const run_id& id : n.runs) {
-    const auto found = run_waiters_.find(id);
-    if (found != run_waiters_.end()) found->second->wake();
+    const auto found = runs_.find(id);
+    if (found == runs_.end()) continue;
+    if (const auto signal = found->second.lock()) signal->raise();
   }
-  if (n.facts) fact_waiters_->wake();
-  if (n.output) output_waiters_->wake();
+  if (n.facts) facts_->raise();
+  if (n.output) output_->raise();
 }
 
 void coordinator::look_up(engine::lookup& l) {

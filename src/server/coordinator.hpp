@@ -4,7 +4,6 @@
 #pragma once
 
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <set>
@@ -19,6 +18,8 @@
 #include <orchestrator/net/io.hpp>
 #include <orchestrator/net/websocket.hpp>
 #include <orchestrator/store/store.hpp>
+
+#include "change_signal.hpp"
 
 namespace orchestrator::server {
 
@@ -56,11 +57,11 @@ class coordinator {
   /// Waits until every batch up to `number` is on disk.
   asio::awaitable<void> until_durable(std::uint64_t number);
 
-  /// Waits for the next durable change of this run, or `limit`; true if there was one.
-  asio::awaitable<bool> wait_for_run(run_id id, std::chrono::milliseconds limit);
+  /// Raised with each durable change of this run; it lives as long as somebody holds it.
+  std::shared_ptr<change_signal> run_changes(run_id id);
   /// Likewise for new facts, and for new output of any job.
-  asio::awaitable<bool> wait_for_facts(std::chrono::milliseconds limit);
-  asio::awaitable<bool> wait_for_output(std::chrono::milliseconds limit);
+  std::shared_ptr<change_signal> fact_changes() const { return facts_; }
+  std::shared_ptr<change_signal> output_changes() const { return output_; }
 
   /// A worker's WebSocket was accepted.
   void accept_worker(std::shared_ptr<net::websocket> socket);
@@ -82,15 +83,9 @@ class coordinator {
     bool batch = false;
     bool dirty = false;
   };
-  /// A list of coroutines that wait for one kind of event; each is woken by cancelling its timer.
-  struct waiters {
-    std::list<asio::steady_timer*> timers;
-    void wake();
-  };
 
   asio::awaitable<engine::answer> ask_input(engine::input in, request_id id);
   asio::awaitable<std::uint64_t> read_into(std::function<void(store::reader&)> fill);
-  asio::awaitable<bool> wait_on(std::shared_ptr<waiters> list, std::chrono::milliseconds limit);
 
   void feed(engine::input in);
   void carry_out(engine::effects effects);
@@ -121,11 +116,12 @@ class coordinator {
   std::unordered_map<request_id, asio::any_completion_handler<void(engine::answer)>> requests_;
   std::map<session_id, worker_session> sessions_;
   std::vector<session_id> dirty_sessions_;
-  std::set<session_id> held_back_;  ///< not read until the disk has caught up
-  std::map<run_id, std::shared_ptr<waiters>> run_waiters_;
-  std::shared_ptr<waiters> fact_waiters_ = std::make_shared<waiters>();
-  std::shared_ptr<waiters> output_waiters_ = std::make_shared<waiters>();
-  std::shared_ptr<waiters> durable_waiters_ = std::make_shared<waiters>();
+  std::set<session_id> held_back_;                       ///< not read until the disk has caught up
+  std::map<run_id, std::weak_ptr<change_signal>> runs_;  ///< those that are waited for
+  std::size_t runs_swept_at_ = 64;
+  std::shared_ptr<change_signal> facts_ = std::make_shared<change_signal>();
+  std::shared_ptr<change_signal> output_ = std::make_shared<change_signal>();
+  std::shared_ptr<change_signal> durable_ = std::make_shared<change_signal>();
 };
 
 }  // namespace orchestrator::server

@@ -30,11 +30,14 @@ run_spec client::draw_spec() {
   if (d.below(6) == 0) s.lost_after = 5s;
   if (s.lost_after)
     world_.shortest_lost_after = std::min<nanoseconds>(world_.shortest_lost_after, *s.lost_after);
-  s.retry.max_attempts = 1 + static_cast<int>(d.below(3));
+  s.retry.max_attempts = s.at_most_once ? 1 : 1 + static_cast<int>(d.below(3));
   s.retry.max_lost = 1 + static_cast<int>(d.below(3));
   s.retry.backoff = 1s;
   s.retry.max_backoff = 20s;
-  return s;
+  // What the API would have taken.
+  auto taken = protocol::decode_spec(protocol::encode_spec(s));
+  if (!taken) world_.judge.broken("a drawn specification is refused: " + taken.error().detail);
+  return std::move(*taken);
 }
 
 void client::submit_new() {
@@ -155,10 +158,11 @@ void client::clear_the_way() {
   std::vector<run> stuck;
   std::vector<worker> workers;
   world_.server.disk().read([&](store::reader& r) {
-    for (const auto& row : r.list_runs({.states = {run_state::unknown}, .limit = 1000}))
-      stuck.push_back(row.run);
-    for (const auto& row : r.list_runs({.states = {run_state::queued}, .limit = 1000})) {
-      if (row.run.held) stuck.push_back(row.run);
+    store::run_filter waiting;
+    waiting.states = {run_state::unknown, run_state::queued};
+    waiting.limit = 1000;
+    for (const auto& row : r.list_runs(waiting)) {
+      if (row.run.state == run_state::unknown || row.run.held) stuck.push_back(row.run);
     }
     workers = r.list_workers();
   });

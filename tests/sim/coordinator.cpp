@@ -66,8 +66,8 @@ void coordinator::start() {
   effects_left_ = -1;
   armed_for_.reset();
   heard_.clear();
-  unread_.clear();
   started_at_ = world_.time.now();
+  world_.say([] { return "coordinator starts"; });
   orchestrator::snapshot found = disk_->reopen(clock().wall);
   feed(engine::started{std::move(found), world_.chance.next()});
   if (up()) world_.judge.coordinator_started(*engine_);
@@ -76,6 +76,7 @@ void coordinator::start() {
 
 void coordinator::kill() {
   if (!up()) return;
+  world_.say([] { return "coordinator killed"; });
   world_.judge.coordinator_dies(*engine_);
   ++life_;
   engine_.reset();
@@ -100,6 +101,8 @@ bool coordinator::dies_here() {
 void coordinator::pause(nanoseconds how_long) {
   if (!up() || paused_ || stall_pending_) return;
   paused_ = true;
+  world_.say(
+      [&] { return "coordinator stopped for " + std::to_string(how_long.count() / 1'000'000) + " ms"; });
   const nanoseconds since = world_.time.now();
   for (auto& [id, s] : sessions_) s.wire->hold(side::coordinator, true);
   world_.time.after(how_long, [this, since, life = life_] {
@@ -111,7 +114,9 @@ void coordinator::pause(nanoseconds how_long) {
     for (auto list = std::exchange(backlog_, {}); !list.empty() && life == life_; list.pop_front())
       list.front()();
     std::vector<std::shared_ptr<link>> wires;
-    for (auto& [id, s] : sessions_) wires.push_back(s.wire);
+    for (auto& [id, s] : sessions_) {
+      if (!s.unread) wires.push_back(s.wire);
+    }
     for (const auto& wire : wires) wire->hold(side::coordinator, false);
     armed_for_.reset();
     if (life != life_ || !up()) return;
@@ -144,26 +149,40 @@ void coordinator::stop_reading(nanoseconds how_long) {
   auto at = sessions_.begin();
   std::advance(at, static_cast<std::ptrdiff_t>(world_.chance.below(sessions_.size())));
   const session_id id = at->first;
+  if (std::exchange(at->second.unread, true)) return;
   world_.saw("a socket was not read for a while");
   at->second.wire->hold(side::coordinator, true);
-  const uuid instance = world_.machine_at(at->second.wire->machine()).instance();
-  unread_.insert(instance);
   feed(engine::session_reading{id, false});
-  world_.time.after(how_long, [this, id, instance, life = life_] {
-    run(life, [this, id, instance] {
-      unread_.erase(instance);
-      heard_[instance] = world_.time.now() - stopped_for_;
-      const auto found = sessions_.find(id);
-      if (found == sessions_.end()) return;
-      const auto wire = found->second.wire;
-      feed(engine::session_reading{id, true});
-      wire->hold(side::coordinator, false);
-    });
-  });
+  world_.time.after(how_long, [this, id, life = life_] { run(life, [this, id] { read_again(id); }); });
+}
+
+void coordinator::read_again(session_id id) {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  found->second.unread = false;
+  hear(id);
+  const auto wire = found->second.wire;
+  feed(engine::session_reading{id, true});
+  wire->hold(side::coordinator, false);
+}
+
+/// Only a connection that registered speaks for a worker.
+void coordinator::hear(session_id id) {
+  const auto found = sessions_.find(id);
+  if (found != sessions_.end() && found->second.registered)
+    heard_[found->second.instance] = world_.time.now() - stopped_for_;
+}
+
+bool coordinator::unread(const uuid& instance) const {
+  for (auto s = sessions_.rbegin(); s != sessions_.rend(); ++s) {
+    if (s->second.registered && s->second.instance == instance) return s->second.unread;
+  }
+  return false;
 }
 
 void coordinator::retain(milliseconds age) {
   if (!up()) return;
+  if (clock_was_off_) world_.judge.history_was_cut();
   disk_->retain(clock().wall, age, UINT64_MAX);
 }
 
@@ -214,9 +233,9 @@ void coordinator::carry_out(engine::effects& e) {
 
 void coordinator::carry_out(engine::output& o) {
   if (auto* out = std::get_if<engine::send>(&o)) {
-    world_.judge.leaves(out->message);
     const auto found = sessions_.find(out->session);
     if (found == sessions_.end()) return;
+    world_.judge.leaves(found->second.instance, out->message);
     found->second.outgoing.push_back(std::move(out->message));
     if (!std::exchange(found->second.dirty, true)) dirty_.push_back(out->session);
   } else if (const auto* closing = std::get_if<engine::close_session>(&o)) {
@@ -229,8 +248,11 @@ void coordinator::carry_out(engine::output& o) {
     if (const auto found = sessions_.find(pings->session); found != sessions_.end())
       found->second.wire->set_ping_interval(side::coordinator, pings->interval);
   } else if (const auto* registered = std::get_if<engine::session_registered>(&o)) {
-    if (const auto found = sessions_.find(registered->session); found != sessions_.end())
+    if (const auto found = sessions_.find(registered->session); found != sessions_.end()) {
+      found->second.registered = true;
       found->second.batch = registered->batch;
+      hear(registered->session);
+    }
   } else if (const auto* ping = std::get_if<engine::ping_session>(&o)) {
     if (const auto found = sessions_.find(ping->session); found != sessions_.end())
       found->second.wire->ping(side::coordinator);
@@ -326,25 +348,27 @@ void coordinator::accept(std::shared_ptr<link> wire) {
   const session_id id{++last_session_};
   const std::uint64_t life = life_;
   const uuid instance = world_.machine_at(wire->machine()).instance();
-  const auto hear = [this, instance] { heard_[instance] = world_.time.now() - stopped_for_; };
   end_events events;
-  events.frame = [this, id, life, hear](const std::string& text) {
+  events.frame = [this, id, life](const std::string& text) {
     if (life != life_) return;
-    hear();
+    hear(id);
     on_frame(id, text);
   };
-  events.alive = [this, id, life, hear](std::optional<nanoseconds>) {
+  events.alive = [this, id, life](std::optional<nanoseconds>) {
     if (life != life_) return;
-    hear();
+    hear(id);
     feed(engine::session_alive{id});
   };
   events.closed = [this, id, life](std::uint16_t code, const std::string& reason) {
     if (life != life_) return;
+    const auto found = sessions_.find(id);
+    if (found != sessions_.end() && found->second.unread) hear(id);
     sessions_.erase(id);
     feed(engine::session_closed{id, code, reason});
   };
   session s;
   s.wire = wire;
+  s.instance = instance;
   sessions_.emplace(id, std::move(s));
   wire->attach(side::coordinator, std::move(events), std::min<nanoseconds>(20s, world_.draw.lease_ttl / 3));
   feed(engine::session_opened{id, "peer"});

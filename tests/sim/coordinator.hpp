@@ -34,7 +34,10 @@ class coordinator {
   void break_disk() { disk_breaks_ = true; }
   /// Does not read that socket for a while, as when the disk is behind.
   void stop_reading(nanoseconds how_long);
-  void step_wall(milliseconds by) { wall_offset_ += by; }
+  void step_wall(milliseconds by) {
+    wall_offset_ += by;
+    clock_was_off_ = clock_was_off_ || by > 24h || by < -24h;
+  }
   /// The database as it is now is what the next roll_back leads to; the process must be dead for that.
   void save_database() { disk_->save(); }
   void roll_back() { disk_->roll_back(); }
@@ -60,14 +63,16 @@ class coordinator {
   /// How long it was stopped in all: that time does not count as silence.
   nanoseconds stopped_for() const { return stopped_for_; }
   nanoseconds last_heard(const uuid& instance) const;
-  bool unread(const uuid& instance) const { return unread_.contains(instance); }
+  /// Whether its newest registered connection is not read at present.
+  bool unread(const uuid& instance) const;
   std::size_t sessions() const { return sessions_.size(); }
 
  private:
   struct session {
     std::shared_ptr<link> wire;
+    uuid instance;
     std::vector<protocol::coordinator_message> outgoing;
-    bool batch = false, dirty = false;
+    bool registered = false, batch = false, dirty = false, unread = false;
   };
 
   void run(std::uint64_t life, std::function<void()> what);
@@ -75,12 +80,14 @@ class coordinator {
   void carry_out(engine::effects& e);
   void carry_out(engine::output& o);
   void look_up(const engine::lookup& l);
+  void read_again(session_id id);
   void end_turn();
   void flush(session& s);
   void arm_timer();
   void sync_soon();
   void sync_now(std::size_t batches, std::size_t output_batches);
   void on_frame(session_id id, const std::string& text);
+  void hear(session_id id);
   bool dies_here();
 
   world& world_;
@@ -98,8 +105,8 @@ class coordinator {
   std::size_t issued_output_ = 0;
   nanoseconds started_at_{0}, stopped_for_{0};
   std::map<uuid, nanoseconds> heard_;  ///< by instance; on the clock that stops while the process is stopped
-  std::set<uuid> unread_;              ///< their sockets are not read at present
   milliseconds wall_offset_{0};
+  bool clock_was_off_ = false;  ///< by more than a day, once
   std::optional<mono_time> armed_for_;
   int effects_left_ = -1;
 };

@@ -10,6 +10,15 @@
 #include "world.hpp"
 
 namespace orchestrator::sim {
+namespace {
+
+const store::run_filter every_run = [] {
+  store::run_filter q;
+  q.limit = 100'000;
+  return q;
+}();
+
+}  // namespace
 
 void judge::broken(const std::string& what) const { throw broken_promise(what); }
 
@@ -18,8 +27,7 @@ void judge::broken(const std::string& what) const { throw broken_promise(what); 
 void judge::note(std::string_view what) {
   for (const char c : what) trace_ = (trace_ ^ static_cast<unsigned char>(c)) * 1099511628211ull;
   trace_ ^= static_cast<std::uint64_t>(world_.time.now().count());
-  if (world_.tracing)
-    fmt::print("{:>14.6f} {}\n", std::chrono::duration<double>(world_.time.now()).count(), what);
+  world_.say([&] { return std::string(what); });
 }
 
 // ---- the coordinator
@@ -134,12 +142,13 @@ void judge::judge_offer(const protocol::execute_job& offer) const {
     broken(fmt::format("I1: lease {} was offered before it was on disk", offer.lease->value));
 }
 
-void judge::leaves(const protocol::coordinator_message& m) {
+void judge::leaves(const uuid& instance, const protocol::coordinator_message& m) {
   if (const auto* offer = std::get_if<protocol::execute_job>(&m.body)) {
     judge_offer(*offer);
     const run_id run = *parse_uuid(std::get<std::string>(offer->job_id.id));
-    const auto [at, fresh] = lease_runs_.emplace(*offer->lease, run);
-    if (!fresh) broken(fmt::format("I4: lease {} was offered twice", offer->lease->value));
+    const bool twice = !offered_.insert(*offer->lease).second;
+    if (!offered_to_.emplace(std::pair(instance, *offer->lease), run).second || twice)
+      broken(fmt::format("I4: lease {} was offered twice", offer->lease->value));
   } else if (const auto* a = std::get_if<protocol::ack>(&m.body)) {
     for (const auto& [seq, what] : a->dispositions) world_.saw(std::string("disposition ") + to_string(what));
     if (a->disposition) world_.saw(std::string("disposition ") + to_string(*a->disposition));
@@ -206,6 +215,12 @@ void judge::coordinator_started(engine::engine& core) {
     broken("I19: the state after a restart is not the one before it");
 }
 
+void judge::history_was_cut() {
+  instants_.clear();
+  made_for_.clear();
+  key_runs_.clear();
+}
+
 void judge::database_rolled_back() {
   rolled_back_ = true;
   world_.saw("database rolled back");
@@ -219,9 +234,11 @@ void judge::database_rolled_back() {
   attempts_.clear();
   instants_.clear();
   newest_lease_ = {};
+  offered_.clear();
+  starts_.clear();
   world_.server.disk().read([this](store::reader& r) {
     durable_ = r.revision();
-    for (const auto& row : r.list_runs({.limit = 100'000})) {
+    for (const auto& row : r.list_runs(every_run)) {
       run_record& known = runs_[row.run.id];
       known.state = row.run.state;
       known.job = row.run.job;
@@ -253,12 +270,15 @@ void judge::cancel_answered(const run_id& run) {
 
 // ---- machines
 
-void judge::process_starts(const machine&, lease_id lease, const std::string& run) {
+void judge::process_starts(const machine& m, lease_id lease, const std::string& run) {
   note(fmt::format("process of lease {} starts", lease.value));
-  if (++starts_[lease] > 1) broken(fmt::format("I9: lease {} was started twice", lease.value));
+  const bool twice = !starts_.insert(lease).second;
+  if (!machine_starts_.emplace(m.instance(), lease).second || twice)
+    broken(fmt::format("I9: lease {} was started twice", lease.value));
   const auto id = parse_uuid(run);
   if (!id) broken("a process does not know its run");
-  if (const auto offered = lease_runs_.find(lease); offered == lease_runs_.end() || offered->second != *id)
+  if (const auto offered = offered_to_.find({m.instance(), lease});
+      offered == offered_to_.end() || offered->second != *id)
     broken(fmt::format("I9: lease {} was started for a run it was not offered for", lease.value));
   run_record& r = runs_[*id];
   if (++r.starts > 1 && r.at_most_once && !rolled_back_)
@@ -302,7 +322,7 @@ void judge::check_output(lease_id lease, const std::string& stream) {
 void judge::at_the_end() {
   std::map<run_id, run> rows;
   world_.server.disk().read([&](store::reader& r) {
-    for (auto& row : r.list_runs({.limit = 100'000})) {
+    for (auto& row : r.list_runs(every_run)) {
       if (!is_final(row.run.state))
         broken(fmt::format("I6: run {} of {} is still {} ({})", to_string(row.run.id), row.run.job,
                            to_string(row.run.state), row.run.reason));

@@ -34,12 +34,14 @@ class judge {
   // The coordinator
   void engine_stepped(engine::engine& core, const engine::effects& e);
   void became_durable(const mutation_batch& batch);
-  void leaves(const protocol::coordinator_message& m);
+  void leaves(const uuid& instance, const protocol::coordinator_message& m);
   void answered(const engine::answer& a);
   void arrives(const std::vector<protocol::worker_message>& messages);
   void coordinator_dies(engine::engine& core);
   void coordinator_started(engine::engine& core);
   void database_rolled_back();
+  /// Retention ran by a clock that is days off: it may have cut what repetitions are known by.
+  void history_was_cut();
 
   // Clients
   void submission_sent(const std::string& key) { keys_.insert(key); }
@@ -78,14 +80,16 @@ class judge {
   std::map<run_id, run_record> runs_;  ///< durable, as the batches told it
   std::map<spec_id, bool> once_;       ///< specifications with at_most_once
   std::map<lease_id, attempt_state> attempts_;
-  std::map<lease_id, run_id> lease_runs_;  ///< every lease ever offered, across roll-backs
+  std::set<lease_id> offered_;                              ///< by this database
+  std::map<std::pair<uuid, lease_id>, run_id> offered_to_;  ///< across roll-backs too
   std::set<std::pair<std::string, wall_time>> instants_;
   std::set<run_id> acknowledged_, cancelled_;
   std::set<std::string> keys_;
   std::map<std::string, run_id> key_runs_, made_for_;
-  std::map<lease_id, int> starts_;
-  std::map<lease_id, std::pair<int, int>> ends_;  ///< exit code and signal of processes
-  std::set<lease_id> resulted_;                   ///< their results came to the coordinator
+  std::set<lease_id> starts_;                           ///< of this database's leases
+  std::set<std::pair<uuid, lease_id>> machine_starts_;  ///< across roll-backs too
+  std::map<lease_id, std::pair<int, int>> ends_;        ///< exit code and signal of processes
+  std::set<lease_id> resulted_;                         ///< their results came to the coordinator
   lease_id newest_lease_{};
   std::uint64_t durable_ = 0, shown_ = 0, steps_ = 0, trace_ = 1469598103934665603ull;
   std::optional<engine::engine_view::totals> before_;  ///< of a core that died with nothing in flight

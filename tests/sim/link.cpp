@@ -1,6 +1,8 @@
 // One connection between a machine and the coordinator. See link.hpp.
 #include "link.hpp"
 
+#include <fmt/format.h>
+
 #include "world.hpp"
 
 namespace orchestrator::sim {
@@ -24,6 +26,8 @@ void link::send(side from, std::string frame) { carry(from, std::move(frame)); }
 void link::close(side from, std::uint16_t code, std::string reason) {
   if (of(from).closed) return;
   carry(from, close_note{code, reason});
+  of(from).held = false;  // whether it read or not, it is told when its own close is done
+  of(from).arrived.clear();
   // The peer's close frame would come back; it is not waited for longer than a moment.
   const auto self = shared_from_this();
   of(from).events.frame = nullptr;
@@ -118,6 +122,8 @@ void link::take(side to, item what) {
   if (e.closed) return;
   const auto keep_alive = shared_from_this();
   if (auto* text = std::get_if<std::string>(&what)) {
+    world_.say(
+        [&] { return fmt::format("worker {} {} {}", machine_, to == side::worker ? "<-" : "->", *text); });
     if (e.events.frame) e.events.frame(std::move(*text));
   } else if (const auto* ping = std::get_if<ping_note>(&what)) {
     carry(to, pong_note{ping->sent});
@@ -139,6 +145,10 @@ void link::finish(side s, std::uint16_t code, const std::string& reason) {
     return;
   }
   e.closed = true;
+  world_.say([&] {
+    return fmt::format("the {}'s end of worker {}'s connection closes: {} {}",
+                       s == side::worker ? "worker" : "coordinator", machine_, code, reason);
+  });
   const auto closed = std::exchange(e.events, {}).closed;
   if (closed) closed(code, reason);
 }

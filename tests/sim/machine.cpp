@@ -108,6 +108,7 @@ void machine::daemon_is_gone() {
 
 void machine::kill_daemon(nanoseconds away) {
   if (!up()) return;
+  world_.say([&] { return id_ + "'s daemon is gone"; });
   daemon_is_gone();
   world_.time.after(away, [this] { start(); });
 }

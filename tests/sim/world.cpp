@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 namespace orchestrator::sim {
 namespace {
 
@@ -19,6 +21,15 @@ world::world(std::uint64_t number, bool trace)
       server(*this) {
   for (int i = 0; i < draw.machines; ++i) machines.push_back(std::make_unique<machine>(*this, i));
   for (int i = 0; i < draw.clients; ++i) clients.push_back(std::make_unique<client>(*this, i));
+}
+
+void world::print_line(const std::string& what) const {
+  fmt::print("{:>14.6f} {}\n", std::chrono::duration<double>(time.now()).count(), what);
+}
+
+void world::saw(const std::string& situation) {
+  ++situations[situation];
+  say([&] { return "  (" + situation + ")"; });
 }
 
 nanoseconds world::message_delay() {

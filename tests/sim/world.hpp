@@ -30,7 +30,12 @@ struct world {
   nanoseconds message_delay();
   bool reachable(int machine) const { return !cut_off.contains(machine); }
   machine& machine_at(int number) { return *machines[static_cast<std::size_t>(number)]; }
-  void saw(const std::string& situation) { ++situations[situation]; }
+  void saw(const std::string& situation);
+  /// With --trace: one line with the virtual time. `make` is not called without.
+  template <class F>
+  void say(F make) const {
+    if (tracing) print_line(make());
+  }
   /// Whether this step's inner books are checked as a whole, which costs more than the step.
   bool look_inside() { return ++inside_ % 8 == 0; }
 
@@ -53,6 +58,7 @@ struct world {
   std::uint64_t inputs = 0, agent_inputs = 0;
 
  private:
+  void print_line(const std::string& what) const;
   void start_all();
   void plan_faults();
   void every(bool on, std::function<void()> what);
@@ -62,7 +68,6 @@ struct world {
   bool at_rest();
 
   std::uint64_t inside_ = 0;
-  bool saved_ = false;
 };
 
 }  // namespace orchestrator::sim
