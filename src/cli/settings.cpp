@@ -267,7 +267,7 @@ result<settings> merge_settings(std::string_view role, std::span<const setting> 
            "default"};
     }
     for (const std::string& one : v.values) {
-      if (auto bad = check_value(s, text, v.origin)) return *bad;
+      if (auto bad = check_value(s, one, v.origin)) return *bad;
     }
     out.values[std::string(s.flag)] = std::move(v);
   }

@@ -146,8 +146,8 @@ void judge::leaves(const uuid& instance, const protocol::coordinator_message& m)
   if (const auto* offer = std::get_if<protocol::execute_job>(&m.body)) {
     judge_offer(*offer);
     const run_id run = *parse_uuid(std::get<std::string>(offer->job_id.id));
-    const bool twice = !offered_.insert(*offer->lease).second;
-    if (!offered_to_.emplace(std::pair(instance, *offer->lease), run).second || twice)
+    offered_to_[{instance, *offer->lease}] = run;
+    if (!offered_.insert(*offer->lease).second)
       broken(fmt::format("I4: lease {} was offered twice", offer->lease->value));
   } else if (const auto* a = std::get_if<protocol::ack>(&m.body)) {
     for (const auto& [seq, what] : a->dispositions) world_.saw(std::string("disposition ") + to_string(what));
