@@ -117,6 +117,7 @@ void registration_done(core& c) {
     take_term(c, g.term);
     c.link.ping_interval = milliseconds{0};
     adapt_pings(c, c.link.ttl);
+    c.draining = false;  // a drain that still holds follows, see protocol::drain
     reconcile(c, g);
   }
   queue_everything(c);

@@ -281,10 +281,7 @@ void on(core& c, const drain_worker& in) {
     put_fact(c, in.on ? "worker.draining" : "worker.resumed", "worker/" + in.worker_id, "{}");
     refresh_capacity(c, w);
   }
-  if (!w.row.legacy) {
-    w.drain_unacked = true;
-    if (w.session != nullptr) send_to(c, *w.session, {std::nullopt, protocol::drain{in.on}});
-  }
+  if (!w.row.legacy && w.session != nullptr) send_to(c, *w.session, {std::nullopt, protocol::drain{in.on}});
   respond(c, in.request, done_answer{});
 }
 

@@ -41,7 +41,6 @@ void on_heartbeat(core& c, session_entry& s, const protocol::worker_message& m) 
 void on_worker_ack(core& c, session_entry& s, const protocol::worker_ack& ack) {
   if (!ack.seq || s.worker == nullptr) return;
   const auto settle = [&](const sent_message& m) {
-    if (m.drain) s.worker->drain_unacked = false;
     attempt_entry* a = m.execute ? find_attempt(c, m.execute) : nullptr;
     if (a != nullptr && a->holder == s.worker) accept_attempt(c, *a);
   };

@@ -105,10 +105,8 @@ void answer_registration(core& c, session_entry& s, const protocol::worker_regis
   for (const auto& [lease, a] : w.live) {
     if (a->run->cancel_requested) send_cancel(c, *a);
   }
-  if (w.row.draining || w.drain_unacked) {
-    w.drain_unacked = true;
-    send_to(c, s, {std::nullopt, protocol::drain{w.row.draining}});
-  }
+  // A worker forgets a drain when it registers, so that one lifted while it was away is lifted there too.
+  if (w.row.draining) send_to(c, s, {std::nullopt, protocol::drain{true}});
 }
 
 void admit(core& c, session_entry& s, const protocol::worker_register& r, std::optional<std::uint64_t> seq,

@@ -184,7 +184,7 @@ void send_cumulative_ack(session_entry& s, std::vector<output>& out) {
 void note_offer_sent(core& c, const protocol::execute_job& m, session_entry& s, std::uint64_t seq) {
   const auto* number = std::get_if<std::int64_t>(&m.job_id.id);
   const lease_id lease = m.lease ? *m.lease : lease_id{number ? static_cast<std::uint64_t>(*number) : 0};
-  if (s.protocol) s.sent.push_back({seq, lease, false});
+  if (s.protocol) s.sent.push_back({seq, lease});
   attempt_entry* a = find_attempt(c, lease);
   if (a == nullptr) return;
   a->sent = true;
@@ -214,12 +214,10 @@ void deliver_message(core& c, session_entry& s, send m, std::set<session_id>& ac
   } else if (const auto* offer = std::get_if<protocol::execute_job>(&message.body)) {
     if (s.protocol) message.seq = ++s.out_seq;
     note_offer_sent(c, *offer, s, s.out_seq);
-  } else if (std::holds_alternative<protocol::cancel_job>(message.body)) {
+  } else if (std::holds_alternative<protocol::cancel_job>(message.body) ||
+             std::holds_alternative<protocol::drain>(message.body)) {
     message.seq = ++s.out_seq;
-    s.sent.push_back({s.out_seq, {}, false});
-  } else if (std::holds_alternative<protocol::drain>(message.body)) {
-    message.seq = ++s.out_seq;
-    s.sent.push_back({s.out_seq, {}, true});
+    s.sent.push_back({s.out_seq, {}});
   }
   out.emplace_back(std::move(m));
 }

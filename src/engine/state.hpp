@@ -113,7 +113,6 @@ struct worker_entry {
   std::uint64_t order = 0;  ///< rises with first sight; ties in the dispatcher go to the older one
   session_entry* session = nullptr;
   bool leases_only = false;    ///< let in for its leases; another instance holds the name
-  bool drain_unacked = false;  ///< a drain of ours was sent and not acknowledged: it goes out again
   std::int64_t opened = 0;     ///< when its present connection was begun, by its own clock
   mono_time last_end{};        ///< when an attempt of it ended last: those waiting behind moved up
   std::size_t attempts = 0;    ///< entries in memory that point here; it is not forgotten before they are
@@ -137,7 +136,6 @@ using worker_key = std::pair<uuid, std::string>;
 struct sent_message {
   std::uint64_t seq = 0;
   lease_id execute{};  ///< 0: cancel_job or drain
-  bool drain = false;
 };
 
 struct session_entry {

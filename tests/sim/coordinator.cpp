@@ -66,6 +66,7 @@ void coordinator::start() {
   effects_left_ = -1;
   armed_for_.reset();
   heard_.clear();
+  speaks_for_.clear();
   started_at_ = world_.time.now();
   world_.say([] { return "coordinator starts"; });
   orchestrator::snapshot found = disk_->reopen(clock().wall);
@@ -166,18 +167,20 @@ void coordinator::read_again(session_id id) {
   wire->hold(side::coordinator, false);
 }
 
-/// Only a connection that registered speaks for a worker.
+/// Only the connection that registered last speaks for a worker.
 void coordinator::hear(session_id id) {
   const auto found = sessions_.find(id);
-  if (found != sessions_.end() && found->second.registered)
+  if (found == sessions_.end()) return;
+  const auto speaker = speaks_for_.find(found->second.instance);
+  if (speaker != speaks_for_.end() && speaker->second == id)
     heard_[found->second.instance] = world_.time.now() - stopped_for_;
 }
 
 bool coordinator::unread(const uuid& instance) const {
-  for (auto s = sessions_.rbegin(); s != sessions_.rend(); ++s) {
-    if (s->second.registered && s->second.instance == instance) return s->second.unread;
-  }
-  return false;
+  const auto speaker = speaks_for_.find(instance);
+  if (speaker == speaks_for_.end()) return false;
+  const auto found = sessions_.find(speaker->second);
+  return found != sessions_.end() && found->second.unread;
 }
 
 void coordinator::retain(milliseconds age) {
@@ -249,7 +252,7 @@ void coordinator::carry_out(engine::output& o) {
       found->second.wire->set_ping_interval(side::coordinator, pings->interval);
   } else if (const auto* registered = std::get_if<engine::session_registered>(&o)) {
     if (const auto found = sessions_.find(registered->session); found != sessions_.end()) {
-      found->second.registered = true;
+      speaks_for_[found->second.instance] = registered->session;
       found->second.batch = registered->batch;
       hear(registered->session);
     }

@@ -63,7 +63,7 @@ class coordinator {
   /// How long it was stopped in all: that time does not count as silence.
   nanoseconds stopped_for() const { return stopped_for_; }
   nanoseconds last_heard(const uuid& instance) const;
-  /// Whether its newest registered connection is not read at present.
+  /// Whether the connection that registered last is there and not read at present.
   bool unread(const uuid& instance) const;
   std::size_t sessions() const { return sessions_.size(); }
 
@@ -72,7 +72,7 @@ class coordinator {
     std::shared_ptr<link> wire;
     uuid instance;
     std::vector<protocol::coordinator_message> outgoing;
-    bool registered = false, batch = false, dirty = false, unread = false;
+    bool batch = false, dirty = false, unread = false;
   };
 
   void run(std::uint64_t life, std::function<void()> what);
@@ -104,6 +104,7 @@ class coordinator {
   std::deque<mutation_batch> issued_;  ///< not durable yet
   std::size_t issued_output_ = 0;
   nanoseconds started_at_{0}, stopped_for_{0};
+  std::map<uuid, session_id> speaks_for_;  ///< an instance: the connection that registered last
   std::map<uuid, nanoseconds> heard_;  ///< by instance; on the clock that stops while the process is stopped
   milliseconds wall_offset_{0};
   bool clock_was_off_ = false;  ///< by more than a day, once

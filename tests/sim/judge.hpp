@@ -86,10 +86,10 @@ class judge {
   std::set<run_id> acknowledged_, cancelled_;
   std::set<std::string> keys_;
   std::map<std::string, run_id> key_runs_, made_for_;
-  std::set<lease_id> starts_;                           ///< of this database's leases
-  std::set<std::pair<uuid, lease_id>> machine_starts_;  ///< across roll-backs too
-  std::map<lease_id, std::pair<int, int>> ends_;        ///< exit code and signal of processes
-  std::set<lease_id> resulted_;                         ///< their results came to the coordinator
+  std::set<lease_id> starts_;                          ///< of this database's leases
+  std::set<std::pair<int, lease_id>> machine_starts_;  ///< across roll-backs too
+  std::map<lease_id, std::pair<int, int>> ends_;       ///< exit code and signal of processes
+  std::set<lease_id> resulted_;                        ///< their results came to the coordinator
   lease_id newest_lease_{};
   std::uint64_t durable_ = 0, shown_ = 0, steps_ = 0, trace_ = 1469598103934665603ull;
   std::optional<engine::engine_view::totals> before_;  ///< of a core that died with nothing in flight

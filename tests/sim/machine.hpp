@@ -52,6 +52,7 @@ class machine {
   bool up() const { return agent_ != nullptr; }
   bool gone() const { return gone_; }
   const uuid& instance() const { return instance_; }
+  int number() const { return number_; }
   const std::string& id() const { return id_; }
   std::shared_ptr<link> wire() const { return wire_; }
   std::size_t records() const { return records_.size(); }

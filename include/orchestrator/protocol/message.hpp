@@ -167,6 +167,8 @@ struct cancel_job {
   bool operator==(const cancel_job&) const = default;
 };
 
+/// Finish what runs and take no more, or take work again. Holds for the connection: the worker forgets it
+/// when it registers, and the coordinator sends it again if it still holds.
 struct drain {
   bool on = true;
   bool operator==(const drain&) const = default;

@@ -177,6 +177,17 @@ TEST_CASE("draining takes no more work and says so, until it is switched off") {
   CHECK(w.starts == std::map<std::uint64_t, int>{{1, 1}, {3, 1}});
 }
 
+TEST_CASE("a drain that was lifted while the worker was away is over when it registers") {
+  agent_world w;
+  bring_up(w);
+  w.receive(numbered(1, protocol::drain{true}));
+  w.link_down();
+  w.link_up();
+  w.receive(greeting({}, {}));
+  w.receive(numbered(1, job(1)));
+  CHECK(w.starts == std::map<std::uint64_t, int>{{1, 1}});
+}
+
 TEST_CASE(
     "after a reconnect only what is in keep goes on; the rest is killed or withdrawn and still reported") {
   agent_world w;
