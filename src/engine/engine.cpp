@@ -6,6 +6,7 @@
 #include "on_tick.hpp"
 #include "on_worker.hpp"
 #include "requests.hpp"
+#include "schedules.hpp"
 #include "state.hpp"
 #include "step.hpp"
 

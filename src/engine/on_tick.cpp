@@ -64,7 +64,7 @@ void release_delayed(core& c) {
 std::optional<wall_time> next_wall_deadline(const core& c) {
   std::optional<wall_time> next;
   if (!c.delayed.empty()) next = c.delayed.begin()->first;
-  const bool may_fire = !c.due.empty() && !c.disk_full && !c.stopping;
+  const bool may_fire = !c.due.empty() && !c.disk_full && !c.stopping && !c.instants_wanted;
   if (may_fire && (!next || c.due.begin()->first < *next)) next = c.due.begin()->first;
   return next;
 }
@@ -89,6 +89,7 @@ void on(core& c, const tick&) {
   const bool went_back = c.now.wall + wall_step_back < c.last_wall;
   c.last_wall = c.now.wall;
   if (went_back) recheck_cursors(c);
+  watch_wall_clock(c);
   const bool more_timers = fire_timers(c);
   release_delayed(c);
   const bool more_instants = fire_due(c);
@@ -113,6 +114,7 @@ void on(core& c, const persisted& in) {
   }
   let_depart(c);
   drop_durable_loose(c);
+  ask_for_instants(c);
 }
 
 void on(core& c, const output_persisted& in) {

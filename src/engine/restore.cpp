@@ -184,6 +184,7 @@ void on(core& c, const started& in) {
   c.lease_holes = from.lease_holes;
   c.started_at = c.clock;
   c.last_wall = c.now.wall;
+  c.instants_offset = wall_offset(c);
   std::vector<output> none;
   c.gate.persisted(from.last_number, none);
   for (const std::uint64_t hash : from.idempotency_hashes) c.keys.insert(hash);

@@ -19,6 +19,8 @@ constexpr milliseconds punctual{10'000};
 // A cursor further ahead than this was set by a clock that was wrong; it would silence the job until then.
 constexpr std::chrono::hours cursor_ahead_max{25};
 constexpr std::chrono::hours instants_kept{48};
+// Within such a step of the wall clock memory has every decided instant that could come again.
+constexpr std::chrono::hours step_covered{24};
 
 // What is due of one job: instants on time, and the missed ones its catch-up rule still wants.
 struct due_instants {
@@ -217,12 +219,40 @@ void arm_schedule(core& c, job_entry& j) {
 
 bool fire_due(core& c) {
   // With a full disk no run could be stored. The instants wait, and then follow their catch-up rule.
-  if (c.disk_full || c.stopping) return false;
+  if (c.disk_full || c.stopping || c.instants_wanted) return false;
   for (std::size_t fired = 0; !c.due.empty() && c.due.begin()->first <= c.now.wall; ++fired) {
     if (fired == jobs_a_step) return true;
     fire(c, c.jobs.find(c.due.begin()->second)->second);
   }
   return false;
+}
+
+nanoseconds wall_offset(const core& c) {
+  return c.now.wall.time_since_epoch() - c.now.mono.time_since_epoch();
+}
+
+void watch_wall_clock(core& c) {
+  const nanoseconds step = wall_offset(c) - c.instants_offset;
+  if (step < step_covered && step > -step_covered) return;
+  c.instants_offset = wall_offset(c);
+  c.instants_wanted = c.issued_number;
+  c.instants_asked.reset();
+  ask_for_instants(c);
+}
+
+void ask_for_instants(core& c) {
+  if (!c.instants_wanted || c.instants_asked || c.gate.durable() < *c.instants_wanted) return;
+  c.instants_asked = c.now.wall - instants_kept;
+  c.step.lookups.emplace_back(load_instants{*c.instants_asked});
+}
+
+void on(core& c, const instants_loaded& in) {
+  if (c.instants_asked != in.after) return;  // the clock was set once more since
+  c.instants_asked.reset();
+  c.instants_wanted.reset();
+  for (const auto& [name, instants] : in.instants)
+    c.recent_instants[name].insert(instants.begin(), instants.end());
+  c.more_work = true;
 }
 
 void recheck_cursors(core& c) {

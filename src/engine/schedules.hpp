@@ -19,5 +19,13 @@ void disarm_schedule(core& c, job_entry& j);
 bool fire_due(core& c);
 /// The wall clock went back: cursors far in the future would silence their jobs.
 void recheck_cursors(core& c);
+/// How far the wall clock is ahead of the monotonic one: it changes when the clock is set.
+nanoseconds wall_offset(const core& c);
+/// After the clock was set by a day or more, schedules wait until the instants decided around its new time
+/// are in memory again (promise 8: an instant fires at most once across clock steps).
+void watch_wall_clock(core& c);
+/// Asks for them, once every row that was issued before is on disk.
+void ask_for_instants(core& c);
+void on(core& c, const instants_loaded& in);
 
 }  // namespace orchestrator::engine

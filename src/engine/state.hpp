@@ -112,10 +112,10 @@ struct worker_entry {
   worker row;
   std::uint64_t order = 0;  ///< rises with first sight; ties in the dispatcher go to the older one
   session_entry* session = nullptr;
-  bool leases_only = false;    ///< let in for its leases; another instance holds the name
-  std::int64_t opened = 0;     ///< when its present connection was begun, by its own clock
-  mono_time last_end{};        ///< when an attempt of it ended last: those waiting behind moved up
-  std::size_t attempts = 0;    ///< entries in memory that point here; it is not forgotten before they are
+  bool leases_only = false;  ///< let in for its leases; another instance holds the name
+  std::int64_t opened = 0;   ///< when its present connection was begun, by its own clock
+  mono_time last_end{};      ///< when an attempt of it ended last: those waiting behind moved up
+  std::size_t attempts = 0;  ///< entries in memory that point here; it is not forgotten before they are
   std::map<lease_id, attempt_entry*> live;  ///< offered, accepted, running: each takes a slot or credit
   std::map<lease_id, attempt_entry*> lost;  ///< of runs that are not final; may still be heard of
   mono_time last_received{};                ///< on the core's own clock
@@ -320,6 +320,9 @@ struct core {
   std::deque<parked_apply> parked_applies;
   std::set<std::pair<wall_time, std::string>> due;
   std::map<std::string, std::set<wall_time>> recent_instants;  ///< outlives its job
+  nanoseconds instants_offset{0};  ///< wall less monotonic time when recent_instants were read from the store
+  std::optional<std::uint64_t> instants_wanted;  ///< schedules wait: they are read again behind this batch
+  std::optional<wall_time> instants_asked;       ///< the `after` of the look-up under way
 
   // Idempotency and look-ups
   key_filter keys;

@@ -209,6 +209,14 @@ void coordinator::look_up(engine::lookup& l) {
     });
     return;
   }
+  if (const auto* past = std::get_if<engine::load_instants>(&l)) {
+    store_->read([this, after = past->after](store::reader& r) {
+      asio::post(io_, [this, after, found = r.recent_instants(after)]() mutable {
+        feed(engine::instants_loaded{after, std::move(found)});
+      });
+    });
+    return;
+  }
   auto& wanted = std::get<engine::fetch>(l);
   store_->read([this, id = wanted.id, key = std::move(wanted.key)](store::reader& r) {
     fetched_rows rows;

@@ -65,14 +65,6 @@ void load_specs(connection& main, snapshot& s) {
   }
 }
 
-void load_instants(connection& main, wall_time now, snapshot& s) {
-  statement query(
-      main.handle(),
-      "SELECT job,instant FROM instants INDEXED BY instants_time WHERE instant>?1 ORDER BY instant");
-  query.with(now - instant_kept);
-  while (query.next()) s.recent_instants[query.text(0)].push_back(query.time(1));
-}
-
 void load_outputs(connection& output, snapshot& s) {
   statement query(output.handle(), "SELECT name,end FROM streams WHERE lease=?1 ORDER BY name");
   for (const attempt& a : s.attempts) {
@@ -106,7 +98,7 @@ snapshot load_snapshot(connection& main, connection& output, wall_time now) {
   load_runs(main, s);
   load_attempts_of_snapshot(main, s);
   load_specs(main, s);
-  load_instants(main, now, s);
+  s.recent_instants = instants_after(main, now - instant_kept);
   load_outputs(output, s);
   statement jobs(main.handle(), std::string{"SELECT "} + job_columns + job_source + "ORDER BY jobs.name");
   while (jobs.next()) s.jobs.push_back(read_job(jobs));

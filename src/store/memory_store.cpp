@@ -51,6 +51,13 @@ struct tables {
   std::map<std::pair<lease_id, std::string>, stream_row> streams;
 };
 
+std::map<std::string, std::vector<wall_time>> instants_after(const tables& t, wall_time after) {
+  std::map<std::string, std::vector<wall_time>> found;
+  for (const auto& [key, row] : t.instants)
+    if (key.second > after) found[key.first].push_back(key.second);
+  return found;
+}
+
 class applier {
  public:
   explicit applier(tables& t) : t_(t) {}
@@ -311,6 +318,10 @@ class memory_reader final : public reader {
     return result;
   }
 
+  std::map<std::string, std::vector<wall_time>> recent_instants(wall_time after) override {
+    return instants_after(t_, after);
+  }
+
   std::vector<stored_fact> list_facts(std::uint64_t after, std::size_t limit) override {
     auto at = std::upper_bound(t_.facts.begin(), t_.facts.end(), after,
                                [](std::uint64_t bound, const stored_fact& f) { return bound < f.sequence; });
@@ -430,8 +441,7 @@ snapshot make_snapshot(const tables& t, wall_time now) {
   for (const auto& [name, j] : t.jobs) s.jobs.push_back({j, t.job_versions.at({name, j.version})});
   for (const auto& [key, w] : t.workers) s.workers.push_back(w);
   for (const auto& [key, row] : t.keys) s.idempotency_hashes.push_back(hash64(key));
-  for (const auto& [key, row] : t.instants)
-    if (key.second > now - instant_kept) s.recent_instants[key.first].push_back(key.second);
+  s.recent_instants = instants_after(t, now - instant_kept);
   return s;
 }
 

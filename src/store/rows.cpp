@@ -143,4 +143,13 @@ std::string load_spec(connection& db, spec_id id) {
   return text;
 }
 
+std::map<std::string, std::vector<wall_time>> instants_after(connection& db, wall_time after) {
+  std::map<std::string, std::vector<wall_time>> found;
+  statement& query = db.prepared(
+      "SELECT job,instant FROM instants INDEXED BY instants_time WHERE instant>?1 ORDER BY instant");
+  query.with(after);
+  while (query.next()) found[query.text(0)].push_back(query.time(1));
+  return found;
+}
+
 }  // namespace orchestrator::store

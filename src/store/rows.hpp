@@ -2,6 +2,7 @@
 // reads selects the column lists below, in that order.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -47,5 +48,7 @@ worker read_worker(const statement& row);
 /// All attempts of a run, by lease.
 std::vector<attempt> load_attempts(connection& db, const run_id& id);
 std::string load_spec(connection& db, spec_id id);
+/// The instants later than `after`, ascending, by job.
+std::map<std::string, std::vector<wall_time>> instants_after(connection& db, wall_time after);
 
 }  // namespace orchestrator::store

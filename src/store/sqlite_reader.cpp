@@ -233,6 +233,10 @@ std::vector<worker> sqlite_reader::list_workers() {
   return result;
 }
 
+std::map<std::string, std::vector<wall_time>> sqlite_reader::recent_instants(wall_time after) {
+  return instants_after(main_, after);
+}
+
 std::vector<stored_instant> sqlite_reader::list_instants(const std::string& job,
                                                          std::optional<wall_time> before, std::size_t limit) {
   std::vector<stored_instant> result;

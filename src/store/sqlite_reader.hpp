@@ -27,6 +27,7 @@ class sqlite_reader final : public reader {
   std::vector<stored_job> list_jobs() override;
   std::optional<stored_job> find_job(const std::string& name) override;
   std::vector<worker> list_workers() override;
+  std::map<std::string, std::vector<wall_time>> recent_instants(wall_time after) override;
   std::vector<stored_instant> list_instants(const std::string& job, std::optional<wall_time> before,
                                             std::size_t limit) override;
   std::vector<stored_fact> list_facts(std::uint64_t after, std::size_t limit) override;

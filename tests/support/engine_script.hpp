@@ -92,10 +92,16 @@ class fake_disk {
     for (const auto& [key, w] : workers) s.workers.push_back(w);
     for (const auto& [key, text] : output) s.outputs.push_back({key.first, key.second, text.size()});
     for (const auto& [key, row] : keys) s.idempotency_hashes.push_back(hash64(key));
-    for (const auto& [key, row] : instants) {
-      if (key.second > now - 48h) s.recent_instants[key.first].push_back(key.second);
-    }
+    s.recent_instants = instants_after(now - 48h);
     return s;
+  }
+
+  std::map<std::string, std::vector<wall_time>> instants_after(wall_time after) const {
+    std::map<std::string, std::vector<wall_time>> found;
+    for (const auto& [key, row] : instants) {
+      if (key.second > after) found[key.first].push_back(key.second);
+    }
+    return found;
   }
 
   fetched_rows find(const std::variant<run_id, lease_id, std::string>& key) const {
@@ -211,6 +217,8 @@ class world {
       lookups.pop_front();
       if (const auto* f = std::get_if<fetch>(&l)) {
         give(fetched{f->id, disk.find(f->key)});
+      } else if (const auto* past = std::get_if<load_instants>(&l)) {
+        give(instants_loaded{past->after, disk.instants_after(past->after)});
       } else {
         const auto& zone = std::get<load_zone>(l).name;
         const auto known = zones.find(zone);

@@ -1,5 +1,5 @@
-// Defects planted on purpose, each breaking one rule of the promises, to prove that the simulator finds it. Only
-// the simulator's own copy of the pure layers is compiled with ORCHESTRATOR_PLANTED; everywhere else
+// Defects planted on purpose, each breaking one rule of the promises, to prove that the simulator finds it.
+// Only the simulator's own copy of the pure layers is compiled with ORCHESTRATOR_PLANTED; everywhere else
 // `planted` is the constant false and the planted line does not exist.
 #pragma once
 
@@ -9,37 +9,37 @@ namespace orchestrator {
 
 enum class defect : std::uint8_t {
   none,
-  no_gate_for_unchanged,       ///< output freed by an input without mutations of its own
-  ack_before_commit,           ///< acks leave before the fsync
-  offer_before_commit,         ///< an offer leaves before its row is on disk
-  gate_opens_early,            ///< the gate opens for one batch more than is durable
-  gate_opens_after_failure,    ///< a failed commit is reported as done
-  batch_split_in_input,        ///< what one input made is stored in two transactions
-  unacked_ignored,             ///< results named at a registration do not keep their leases
-  cumulative_ack_too_far,      ///< a cumulative ack covers a result that is not committed
-  ack_across_connections,      ///< a worker applies acks of an earlier connection
-  offer_redirected,            ///< an offer made for a closed session goes to its successor
-  lease_on_wall_clock,         ///< deadlines move with the wall clock
-  no_stall_rule,               ///< a stall of the coordinator counts as silence
-  silence_while_not_reading,   ///< silence counts on a socket that nobody reads
-  no_tombstone,                ///< a worker forgets which leases it has seen
-  cancel_not_durable,          ///< the flag of a cancel is not written
-  cursor_not_durable,          ///< a schedule's instants are not recorded as decided
-  key_in_other_transaction,    ///< the idempotency row follows in the next batch
-  retry_after_end,             ///< a run that ended is queued again
-  counter_not_raised,          ///< after a roll-back leases are issued again
-  late_result_always_counts,   ///< a late result decides although a newer lease was offered
-  duplicate_result_recorded,   ///< a result that is recorded is recorded again
-  lost_at_once,                ///< a closed connection ends its leases
-  at_most_once_retried,        ///< an at_most_once run is offered again after a loss
-  absent_is_not_started,       ///< a lease missing at a registration never ran, whatever the evidence
-  replaced_session_counts,     ///< a replaced connection is still listened to
-  result_before_output,        ///< a result's ack does not wait for its output
-  output_offset_ignored,       ///< output sent again is stored again
-  outbox_dropped_on_send,      ///< a worker drops a result when it has sent it
-  no_restart_grace,            ///< leases are not renewed at a start
-  overlapping_slots,           ///< a full worker is offered more
-  backoff_forgotten,           ///< a run that waits for its backoff is not found again after a restart
+  no_gate_for_unchanged,      ///< output freed by an input without mutations of its own
+  ack_before_commit,          ///< acks leave before the fsync
+  offer_before_commit,        ///< an offer leaves before its row is on disk
+  gate_opens_early,           ///< the gate opens for one batch more than is durable
+  gate_opens_after_failure,   ///< a failed commit is reported as done
+  batch_split_in_input,       ///< what one input made is stored in two transactions
+  unacked_ignored,            ///< results named at a registration do not keep their leases
+  cumulative_ack_too_far,     ///< a cumulative ack covers a result that is not committed
+  ack_across_connections,     ///< a worker applies acks of an earlier connection
+  offer_redirected,           ///< an offer made for a closed session goes to its successor
+  lease_on_wall_clock,        ///< deadlines move with the wall clock
+  no_stall_rule,              ///< a stall of the coordinator counts as silence
+  silence_while_not_reading,  ///< silence counts on a socket that nobody reads
+  no_tombstone,               ///< a worker forgets which leases it has seen
+  cancel_not_durable,         ///< the flag of a cancel is not written
+  cursor_not_durable,         ///< a schedule's instants are not recorded as decided
+  key_in_other_transaction,   ///< the idempotency row follows in the next batch
+  retry_after_end,            ///< a run that ended is queued again
+  counter_not_raised,         ///< after a roll-back leases are issued again
+  late_result_always_counts,  ///< a late result decides although a newer lease was offered
+  duplicate_result_recorded,  ///< a result that is recorded is recorded again
+  lost_at_once,               ///< a closed connection ends its leases
+  at_most_once_retried,       ///< an at_most_once run is offered again after a loss
+  absent_is_not_started,      ///< a lease missing at a registration never ran, whatever the evidence
+  replaced_session_counts,    ///< a replaced connection is still listened to
+  result_before_output,       ///< a result's ack does not wait for its output
+  output_offset_ignored,      ///< output sent again is stored again
+  outbox_dropped_on_send,     ///< a worker drops a result when it has sent it
+  no_restart_grace,           ///< leases are not renewed at a start
+  overlapping_slots,          ///< a full worker is offered more
+  backoff_forgotten,          ///< a run that waits for its backoff is not found again after a restart
 };
 
 #ifdef ORCHESTRATOR_PLANTED

@@ -100,7 +100,12 @@ struct fetch {
 struct load_zone {
   std::string name;
 };
-using lookup = std::variant<fetch, load_zone>;
+/// The decided instants later than `after`, of all jobs, because the wall clock was set to another day; comes
+/// back as `instants_loaded`. Schedules wait for it.
+struct load_instants {
+  wall_time after{};
+};
+using lookup = std::variant<fetch, load_zone, load_instants>;
 
 struct effects {
   std::optional<mutation_batch> commit;       ///< hand to store::commit

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -136,6 +137,11 @@ struct zone_loaded {
   std::string name;
   std::optional<zone_table> table;
 };
+/// The answer to load_instants.
+struct instants_loaded {
+  wall_time after{};
+  std::map<std::string, std::vector<wall_time>> instants;  ///< by job
+};
 /// The shell was not scheduled for `by`; every socket has been drained since. Every deadline is shifted.
 struct stalled {
   nanoseconds by{0};
@@ -149,7 +155,7 @@ struct stopping {};
 using input =
     std::variant<started, submit_run, cancel_run, retry_run, hold_run, resolve_run, apply_jobs, delete_job,
                  pause_job, drain_worker, session_opened, session_frame, session_bad_frame, session_alive,
-                 session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded, stalled,
-                 tick, turn_end, stopping, remove_worker, session_reading>;
+                 session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded,
+                 instants_loaded, stalled, tick, turn_end, stopping, remove_worker, session_reading>;
 
 }  // namespace orchestrator::engine

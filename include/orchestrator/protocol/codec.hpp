@@ -23,8 +23,8 @@ result<std::vector<coordinator_message>> decode_coordinator_frame(std::string_vi
 void encode(const worker_message& m, std::string& out);
 void encode(const coordinator_message& m, std::string& out);
 
-/// Joins messages into frames of at most `max_bytes`: one object a frame, or arrays if `batch`. The answer to a
-/// registration is always an object: before it no worker reads arrays.
+/// Joins messages into frames of at most `max_bytes`: one object a frame, or arrays if `batch`. The answer to
+/// a registration is always an object: before it no worker reads arrays.
 std::vector<std::string> encode_frames(std::span<const worker_message> messages, bool batch,
                                        std::size_t max_bytes);
 std::vector<std::string> encode_frames(std::span<const coordinator_message> messages, bool batch,

@@ -85,6 +85,8 @@ class reader {
   virtual std::vector<worker> list_workers() = 0;
   virtual std::vector<stored_instant> list_instants(const std::string& job, std::optional<wall_time> before,
                                                     std::size_t limit) = 0;
+  /// The instants later than `after` of every job: for the engine's load_instants effect.
+  virtual std::map<std::string, std::vector<wall_time>> recent_instants(wall_time after) = 0;
   /// Facts with a sequence above `after`, ascending.
   virtual std::vector<stored_fact> list_facts(std::uint64_t after, std::size_t limit) = 0;
   /// The newest `limit` facts, ascending.

@@ -216,6 +216,42 @@ TEST_CASE("a cursor far in the future is reset with a warning, so that a wrong c
   CHECK(w.disk.runs.size() >= before + 2);
 }
 
+TEST_CASE(
+    "no instant fires twice when the clock flaps between two years, whatever is on its way to the disk") {
+  world w;
+  job_definition d = every(60s, overlap_policy::allow, catch_up_policy::all);
+  d.schedule->kind = schedule_kind::cron;
+  d.schedule->cron = "* * * * *";
+  w.apply(d);
+  const milliseconds year = std::chrono::hours{24 * 365};
+  for (int flap = 0; flap < 4; ++flap) {
+    w.advance(90s);
+    w.jump_wall(flap % 2 == 0 ? year : -year);
+    if (flap % 2 == 0) w.jump_wall(-100s);
+    w.advance(30s, false);  // the disk is slow
+    w.settle();
+  }
+  CHECK(w.disk.instants.size() > 4);  // put() would have refused a second decision
+  std::set<std::optional<wall_time>> fired;
+  for (const auto& [id, r] : w.disk.runs) CHECK(fired.insert(r.instant).second);
+}
+
+TEST_CASE("after a far step of the clock schedules wait for the instants that left memory") {
+  world w;
+  w.apply(every(60s));
+  w.advance(61s);
+  w.jump_wall(std::chrono::hours{24 * 365});
+  w.advance(20s, false);
+  const auto decided = w.disk.instants.size() + w.disk.queued();
+  REQUIRE(w.lookups.size() == 1);
+  CHECK(std::holds_alternative<load_instants>(w.lookups.front()));
+  w.advance(10min, false);
+  CHECK(w.disk.instants.size() + w.disk.queued() == decided);
+  w.settle();
+  w.advance(61s);
+  CHECK(w.disk.instants.size() > decided);
+}
+
 TEST_CASE("an edit decides nothing before it") {
   world w;
   w.apply(every(60s));

@@ -362,6 +362,10 @@ TEST_CASE_TEMPLATE("the row of an instant can be put again only as it is", Drive
     REQUIRE(older.size() == 1);
     CHECK(older[0].instant == day_zero - 72h);
     CHECK(q.list_instants("nightly", std::nullopt, 1).size() == 1);
+    const std::map<std::string, std::vector<wall_time>> later{{"nightly", {day_zero, day_zero + 1h}},
+                                                              {"other", {day_zero}}};
+    CHECK(q.recent_instants(day_zero - 72h) == later);
+    CHECK(q.recent_instants(day_zero + 1h).empty());
   });
   const snapshot s = d.restart(day_zero);
   CHECK(s.recent_instants.at("nightly") == std::vector<wall_time>{day_zero, day_zero + 1h});
