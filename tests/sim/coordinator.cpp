@@ -246,6 +246,7 @@ void coordinator::carry_out(engine::output& o) {
     if (found == sessions_.end()) return;
     flush(found->second);
     world_.saw("close " + std::to_string(closing->code));
+    found->second.ended_by_us = true;
     found->second.wire->close(side::coordinator, closing->code, closing->reason);
   } else if (const auto* pings = std::get_if<engine::set_ping_interval>(&o)) {
     if (const auto found = sessions_.find(pings->session); found != sessions_.end())
@@ -374,7 +375,8 @@ void coordinator::accept(std::shared_ptr<link> wire) {
   events.closed = [this, id, life](std::uint16_t code, const std::string& reason) {
     if (life != life_) return;
     const auto found = sessions_.find(id);
-    if (found != sessions_.end() && found->second.unread) hear(id);
+    // What it said meanwhile is gone: its silence begins now, or began when the core decided to end it.
+    if (found != sessions_.end() && found->second.unread && !found->second.ended_by_us) hear(id);
     sessions_.erase(id);
     feed(engine::session_closed{id, code, reason});
   };

@@ -72,7 +72,7 @@ class coordinator {
     std::shared_ptr<link> wire;
     uuid instance;
     std::vector<protocol::coordinator_message> outgoing;
-    bool batch = false, dirty = false, unread = false;
+    bool batch = false, dirty = false, unread = false, ended_by_us = false;
   };
 
   void run(std::uint64_t life, std::function<void()> what);

@@ -273,7 +273,7 @@ void judge::cancel_answered(const run_id& run) {
 void judge::process_starts(const machine& m, lease_id lease, const std::string& run) {
   note(fmt::format("process of lease {} starts", lease.value));
   const bool twice = !starts_.insert(lease).second;
-  if (!machine_starts_.emplace(m.number(), lease).second || twice)
+  if (!machine_starts_.emplace(m.number(), lease).second || (twice && !rolled_back_))
     broken(fmt::format("I9: lease {} was started twice", lease.value));
   const auto id = parse_uuid(run);
   if (!id) broken("a process does not know its run");
