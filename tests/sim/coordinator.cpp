@@ -176,6 +176,18 @@ void coordinator::hear(session_id id) {
     heard_[found->second.instance] = world_.time.now() - stopped_for_;
 }
 
+/// What it said while nobody read is gone then: its silence begins.
+void coordinator::parted(const std::string& worker_id) {
+  std::erase_if(speaks_for_, [&](const auto& speaker) {
+    const auto found = sessions_.find(speaker.second);
+    if (found != sessions_.end() && world_.machine_at(found->second.wire->machine()).id() != worker_id)
+      return false;
+    if (found != sessions_.end() && found->second.unread)
+      heard_[speaker.first] = world_.time.now() - stopped_for_;
+    return true;
+  });
+}
+
 bool coordinator::unread(const uuid& instance) const {
   const auto speaker = speaks_for_.find(instance);
   if (speaker == speaks_for_.end()) return false;
@@ -246,7 +258,6 @@ void coordinator::carry_out(engine::output& o) {
     if (found == sessions_.end()) return;
     flush(found->second);
     world_.saw("close " + std::to_string(closing->code));
-    found->second.ended_by_us = true;
     found->second.wire->close(side::coordinator, closing->code, closing->reason);
   } else if (const auto* pings = std::get_if<engine::set_ping_interval>(&o)) {
     if (const auto found = sessions_.find(pings->session); found != sessions_.end())
@@ -267,7 +278,9 @@ void coordinator::carry_out(engine::output& o) {
     const reply then = std::move(found->second);
     replies_.erase(found);
     const nanoseconds way = world_.chance.between(0ms, 20ms);
-    world_.time.after(way, [then, a = std::move(*answered)] { then(a); });
+    world_.time.after(way, [this, then, a = std::move(*answered), database = world_.judge.databases()] {
+      if (database == world_.judge.databases()) then(a);
+    });
   } else if (const auto* line = std::get_if<engine::note>(&o)) {
     if (line->level == engine::note_level::error)
       world_.judge.broken("only a bug logs at ERROR: " + line->text);
@@ -374,11 +387,8 @@ void coordinator::accept(std::shared_ptr<link> wire) {
   };
   events.closed = [this, id, life](std::uint16_t code, const std::string& reason) {
     if (life != life_) return;
-    const auto found = sessions_.find(id);
-    // What it said meanwhile is gone: its silence begins now, or began when the core decided to end it.
-    if (found != sessions_.end() && found->second.unread && !found->second.ended_by_us) hear(id);
-    sessions_.erase(id);
     feed(engine::session_closed{id, code, reason});
+    sessions_.erase(id);
   };
   session s;
   s.wire = wire;

@@ -63,6 +63,8 @@ class coordinator {
   /// How long it was stopped in all: that time does not count as silence.
   nanoseconds stopped_for() const { return stopped_for_; }
   nanoseconds last_heard(const uuid& instance) const;
+  /// The core has parted a worker from its connection, which may close a good while later.
+  void parted(const std::string& worker_id);
   /// Whether the connection that registered last is there and not read at present.
   bool unread(const uuid& instance) const;
   std::size_t sessions() const { return sessions_.size(); }
@@ -72,7 +74,7 @@ class coordinator {
     std::shared_ptr<link> wire;
     uuid instance;
     std::vector<protocol::coordinator_message> outgoing;
-    bool batch = false, dirty = false, unread = false, ended_by_us = false;
+    bool batch = false, dirty = false, unread = false;
   };
 
   void run(std::uint64_t life, std::function<void()> what);

@@ -43,6 +43,8 @@ void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
   for (const mutation& m : e.commit->mutations) {
     if (const auto* a = std::get_if<put_attempt>(&m); a && a->attempt.state == attempt_state::lost)
       judge_loss(a->attempt);
+    if (const auto* f = std::get_if<put_fact>(&m); f && f->fact.type == "worker.disconnected")
+      world_.server.parted(f->fact.subject.substr(std::string_view("worker/").size()));
   }
 }
 
@@ -223,6 +225,7 @@ void judge::history_was_cut() {
 
 void judge::database_rolled_back() {
   rolled_back_ = true;
+  ++databases_;
   world_.saw("database rolled back");
   before_.reset();
   shown_ = 0;

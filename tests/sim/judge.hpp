@@ -40,6 +40,8 @@ class judge {
   void coordinator_dies(engine::engine& core);
   void coordinator_started(engine::engine& core);
   void database_rolled_back();
+  /// How many databases there were: what was promised by an earlier one holds no longer.
+  int databases() const { return databases_; }
   /// Retention ran by a clock that is days off: it may have cut what repetitions are known by.
   void history_was_cut();
 
@@ -94,6 +96,7 @@ class judge {
   std::uint64_t durable_ = 0, shown_ = 0, steps_ = 0, trace_ = 1469598103934665603ull;
   std::optional<engine::engine_view::totals> before_;  ///< of a core that died with nothing in flight
   bool rolled_back_ = false;
+  int databases_ = 1;
 };
 
 }  // namespace orchestrator::sim
