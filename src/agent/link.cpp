@@ -5,6 +5,8 @@
 
 #include <orchestrator/base/check.hpp>
 
+#include <orchestrator/base/planted.hpp>
+
 #include "core.hpp"
 
 namespace orchestrator::agent {
@@ -117,7 +119,8 @@ void registration_done(core& c) {
     take_term(c, g.term);
     c.link.ping_interval = milliseconds{0};
     adapt_pings(c, c.link.ttl);
-    c.draining = false;  // a drain that still holds follows, see protocol::drain
+    if (!planted(defect::drain_outlives_connection))
+      c.draining = false;  // a drain that still holds follows, see protocol::drain
     reconcile(c, g);
   }
   queue_everything(c);

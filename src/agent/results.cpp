@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include <orchestrator/base/check.hpp>
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 
 #include "core.hpp"
@@ -186,6 +187,7 @@ void send_results(core& c) {
     a.sent = true;
     send_message(c, *a.result,
                  about(message_kind::result, lease, result_bytes + a.result->log_output.size()));
+    if (planted(defect::outbox_dropped_on_send)) c.out.emplace_back(drop_outbox{lease});
   }
 }
 

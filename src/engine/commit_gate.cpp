@@ -1,4 +1,5 @@
 // The commit gate: see commit_gate.hpp. Used by step.cpp at the end of every step.
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/engine/commit_gate.hpp>
 
 #include <algorithm>
@@ -46,13 +47,14 @@ void commit_gate::output_persisted(std::uint64_t number, std::vector<output>& ou
 }
 
 void commit_gate::release(std::vector<output>& out) {
-  while (!main_.empty() && main_.front().number <= durable_) {
+  const std::uint64_t open_to = durable_ + (planted(defect::gate_opens_early) ? 1 : 0);
+  while (!main_.empty() && main_.front().number <= open_to) {
     out.push_back(std::move(main_.front().what));
     main_.pop_front();
   }
   for (auto at = per_session_.begin(); at != per_session_.end();) {
     auto& queue = at->second;
-    while (!queue.empty() && queue.front().number <= durable_ &&
+    while (!queue.empty() && queue.front().number <= open_to &&
            queue.front().output_number <= durable_output_) {
       out.push_back(std::move(queue.front().what));
       queue.pop_front();

@@ -1,5 +1,6 @@
 // The coordinator's core, its outside: one step takes the time and an input, hands it to the on_* function of
 // its kind, and turns what that gathered into effects. The decisions are in the other files.
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/engine/engine.hpp>
 
 #include "invariants.hpp"
@@ -27,6 +28,7 @@ effects engine::step(engine_time now, const input& in) {
   core& c = state_->data;
   c.now = now;
   c.clock = now.mono - c.stalls;
+  if (planted(defect::lease_on_wall_clock) && c.running) c.clock += wall_offset(c) - c.instants_offset;
   ORC_CHECK(c.running || std::holds_alternative<started>(in), "the first input must be `started`");
   effects out;
   std::visit([&](const auto& what) { on(c, what); }, in);

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/planted.hpp>
+
 #include "leases.hpp"
 #include "runs.hpp"
 #include "sessions.hpp"
@@ -26,7 +28,8 @@ std::optional<mono_time> silence_deadline(const core& c, const attempt_entry& a)
   const worker_entry& w = *a.holder;
   if (w.row.legacy) return std::nullopt;
   // Rule 6: silence counts only while its socket is read.
-  if (w.session != nullptr && w.session->unread) return std::nullopt;
+  const bool counts_unread = planted(defect::silence_while_not_reading);
+  if (w.session != nullptr && w.session->unread && !counts_unread) return std::nullopt;
   if (!w.ever_received) return a.renewed_until;
   return std::max(w.last_received + silence_limit(c, a.run->spec->spec), a.renewed_until);
 }
@@ -266,7 +269,7 @@ void refresh_capacity(core& c, worker_entry& w) {
   worker_capacity& cap = w.capacity;
   cap.accepting =
       s != nullptr && s->registered && !s->dead && !s->drains_itself && !w.leases_only && !w.row.draining;
-  cap.slots = w.row.slots;
+  cap.slots = w.row.slots + (planted(defect::overlapping_slots) ? 1 : 0);
   cap.credit = w.row.credit;
   cap.used = static_cast<int>(w.live.size());
   c.places.update(w);
@@ -308,6 +311,7 @@ void drop_durable_loose(core& c) {
 }
 
 void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id) {
+  if (planted(defect::counter_not_raised)) return;
   constexpr std::uint64_t jump = std::uint64_t{1} << 32;
   if (seen <= c.lease_counter || seen.value > std::numeric_limits<std::int64_t>::max() - 2 * jump) return;
   const std::uint64_t before = c.lease_counter.value;

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 
 #include "attempt_output.hpp"
@@ -114,8 +115,9 @@ disposition record_result(core& c, attempt_entry& a, const protocol::job_result&
     apply_result(c, a, r, crc);
     return disposition::accepted;
   }
-  if (has_result(a.row)) return judge_again(a.row, crc);
-  const bool counts = a.row.state == attempt_state::lost && is_newest(a) && !is_final(a.run->state);
+  if (has_result(a.row) && !planted(defect::duplicate_result_recorded)) return judge_again(a.row, crc);
+  const bool newest = is_newest(a) || planted(defect::late_result_always_counts);
+  const bool counts = a.row.state == attempt_state::lost && newest && !is_final(a.run->state);
   if (counts && r.status == result_status::lost) {
     a.row.result_crc = crc;
     touch(c, a);
@@ -195,7 +197,9 @@ bool on_job_result(core& c, session_entry& s, const protocol::worker_message& m,
   }
   if (s.legacy && !r.log_output.empty()) store_legacy_log(c, *a, r.log_output);
   // Output is durable no later than the commit that records its length (rule 13).
-  if (a->output_number > c.gate.durable_output()) return wait_for_output(c, s, a->output_number), false;
+  const bool output_pends = a->output_number > c.gate.durable_output();
+  if (output_pends && !planted(defect::result_before_output))
+    return wait_for_output(c, s, a->output_number), false;
   acknowledge(c, s, m, record_result(c, *a, r, m.content_crc));
   return true;
 }

@@ -1,4 +1,6 @@
 // Deadlines, the dispatcher's turn, and reports of the store and the shell. See on_tick.hpp.
+#include <orchestrator/base/planted.hpp>
+
 #include "on_tick.hpp"
 
 #include <algorithm>
@@ -153,7 +155,10 @@ void on(core& c, const fetched& in) {
   }
 }
 
-void on(core& c, const stalled& in) { c.stalls += in.by; }
+void on(core& c, const stalled& in) {
+  if (planted(defect::no_stall_rule)) return;
+  c.stalls += in.by;
+}
 
 void on(core& c, const stopping&) { c.stopping = true; }
 

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 
 #include "leases.hpp"
@@ -265,7 +266,7 @@ void on(core& c, const session_closed& in) {
   if (s == nullptr) return;
   if (!s->dead) {
     s->dead = true;
-    c.gate.forget(s->id);
+    if (!planted(defect::offer_redirected)) c.gate.forget(s->id);
     set_session_timer(c, *s, std::nullopt);
     if (s->waits_output != 0) c.output_waits.erase({s->waits_output, s->id});
     if (s->challenges) {

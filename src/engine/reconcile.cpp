@@ -5,6 +5,8 @@
 
 #include <set>
 
+#include <orchestrator/base/planted.hpp>
+
 #include "leases.hpp"
 #include "on_worker.hpp"
 #include "runs.hpp"
@@ -48,6 +50,7 @@ void keep(core& c, attempt_entry& a) {
 
 // Absent from all lists. Only a worker that provably never had it may say so by silence; all else is a loss.
 bool never_had_it(const evidence& e, const attempt_entry& a) {
+  if (planted(defect::absent_is_not_started) && a.row.state == attempt_state::offered) return true;
   if (a.row.state != attempt_state::offered || !e.same_boot || !e.r.highest_lease) return false;
   if (!(*e.r.highest_lease < a.row.lease) || *e.r.highest_lease < e.highest_acked) return false;
   return !a.run->spec->spec.at_most_once || e.same_process;
@@ -69,6 +72,7 @@ void sort_running(core& c, worker_entry& w, const evidence& e, protocol::registr
 // The result waits in the outbox, so whatever happened to the machine, this attempt's end is known there.
 void sort_unacked(core& c, worker_entry& w, const evidence& e, protocol::registration& answer) {
   for (const protocol::lease_ref& ref : e.r.unacked) {
+    if (planted(defect::unacked_ignored)) continue;
     attempt_entry* a = own_attempt(c, w, ref);
     if (a != nullptr && still_counts(*a)) {
       keep(c, *a);
@@ -127,6 +131,7 @@ void reconcile(core& c, worker_entry& w, const protocol::worker_register& r, pro
   }
   std::set<lease_id> listed;
   for (const auto* list : {&r.running, &r.unacked, &r.lost}) {
+    if (planted(defect::unacked_ignored) && list == &r.unacked) continue;
     for (const protocol::lease_ref& ref : *list) listed.insert(ref.lease);
   }
   sort_running(c, w, e, answer);

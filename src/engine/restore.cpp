@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
@@ -147,6 +148,7 @@ void restore_attempt(core& c, const attempt& row) {
   const milliseconds kill = s.on_lease_lost == on_lease_lost::kill ? s.kill_grace : milliseconds{0};
   const milliseconds grace = std::max<milliseconds>(ttl_of(c, s), limits::restart_grace_min);
   a.renewed_until = c.clock + grace + limits::restart_grace_extra + kill;
+  if (planted(defect::no_restart_grace)) a.renewed_until = c.clock;
   restore_deadline(c, a);
   refresh_capacity(c, w);
   arm_worker(c, w, a.renewed_until);
@@ -155,7 +157,7 @@ void restore_attempt(core& c, const attempt& row) {
 void restore_waiting(core& c, const run& row) {
   run_entry& r = *c.runs.find(row.id);
   if (r.state == run_state::queued) return place_run(c, r);
-  if (r.state != run_state::retry_wait) return;
+  if (r.state != run_state::retry_wait || planted(defect::backoff_forgotten)) return;
   const milliseconds longest =
       std::max<milliseconds>(r.spec->spec.retry.max_backoff, std::chrono::minutes{2}) * 11 / 10;
   const milliseconds left = row.not_before.value_or(c.now.wall) - c.now.wall;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <orchestrator/base/planted.hpp>
+
 #include "leases.hpp"
 #include "runs.hpp"
 #include "step.hpp"
@@ -32,7 +34,9 @@ void after_failure(core& c, attempt_entry& a) {
   const retry_policy& policy = r.spec->spec.retry;
   ++r.failures;
   if (r.failures >= policy.max_attempts || r.spec->spec.at_most_once) {
-    return finish_run(c, r, run_state::failed, a.row.reason, a.row.lease);
+    finish_run(c, r, run_state::failed, a.row.reason, a.row.lease);
+    if (planted(defect::retry_after_end)) retry_run_later(c, r, policy.backoff, a.row.reason);
+    return;
   }
   wait_and_retry(c, r, doubled(c, policy.backoff, r.failures + r.losses - 1, policy.max_backoff),
                  a.row.reason);
@@ -44,7 +48,7 @@ void after_loss(core& c, attempt_entry& a) {
   ++r.losses;
   touch(c, r);
   if (r.state == run_state::unknown) return;
-  if (r.spec->spec.at_most_once) {
+  if (r.spec->spec.at_most_once && !planted(defect::at_most_once_retried)) {
     set_state(c, r, run_state::unknown, a.row.reason);
     put_fact(
         c, "run.unknown", subject_of(r),

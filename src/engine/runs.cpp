@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
@@ -90,7 +91,7 @@ orchestrator::run to_row(const run_entry& r) {
   row.losses = r.losses;
   row.rejections = static_cast<int>(r.rejections);
   row.attempts = static_cast<int>(r.attempts);
-  row.cancel_requested = r.cancel_requested;
+  row.cancel_requested = r.cancel_requested && !planted(defect::cancel_not_durable);
   row.held = r.held;
   if (!r.details) return row;
   const run_details& d = *r.details;

@@ -1,5 +1,7 @@
 // Schedules at work. Each instant of a job is decided once: its row, the moved cursor and the run it made are
 // in one batch, and the row is unique. See schedules.hpp.
+#include <orchestrator/base/planted.hpp>
+
 #include "schedules.hpp"
 
 #include <algorithm>
@@ -71,6 +73,7 @@ due_instants collect(const core& c, const job_entry& j) {
 void record(core& c, job_entry& j, const upcoming_instant& i, instant_outcome outcome, const run_entry* r,
             std::string rule) {
   c.recent_instants[j.job.name].insert(i.instant);
+  if (planted(defect::cursor_not_durable)) return;
   c.step.rest.emplace_back(
       put_instant{j.job.name, i.instant, outcome, r ? std::optional(r->id) : std::nullopt, rule});
   fact_data data;
@@ -152,7 +155,7 @@ void fire(core& c, job_entry& j) {
   } else {
     j.job.cursor = c.now.wall;  // all up to now is decided, whether it was caught up or not
   }
-  c.step.rest.emplace_back(put_cursor{j.job.name, *j.job.cursor});
+  if (!planted(defect::cursor_not_durable)) c.step.rest.emplace_back(put_cursor{j.job.name, *j.job.cursor});
   forget_old_instants(c, j.job.name);
   arm_schedule(c, j);
 }
@@ -232,6 +235,7 @@ nanoseconds wall_offset(const core& c) {
 }
 
 void watch_wall_clock(core& c) {
+  if (planted(defect::clock_step_ignored)) return;
   const nanoseconds step = wall_offset(c) - c.instants_offset;
   if (step < step_covered && step > -step_covered) return;
   c.instants_offset = wall_offset(c);

@@ -1,4 +1,6 @@
 // Connections of workers. See sessions.hpp.
+#include <orchestrator/base/planted.hpp>
+
 #include "sessions.hpp"
 
 #include <algorithm>
@@ -52,8 +54,10 @@ void detach_worker(core& c, session_entry& s) {
   refresh_capacity(c, *w);
   // What never left the gate was never sent: those attempts provably did not start.
   std::vector<lease_id> unsent;
+  while (planted(defect::lost_at_once) && !w->live.empty())
+    lose_attempt(c, *w->live.begin()->second, "silence");
   for (const auto& [lease, a] : w->live) {
-    if (!a->sent) unsent.push_back(lease);
+    if (!a->sent && !planted(defect::offer_redirected)) unsent.push_back(lease);
   }
   for (const lease_id lease : unsent) end_not_started(c, *find_attempt(c, lease), "never_sent");
 }
@@ -61,7 +65,7 @@ void detach_worker(core& c, session_entry& s) {
 void end_session(core& c, session_entry& s, std::uint16_t code, std::string_view reason, close_kind kind) {
   if (s.dead) return;
   s.dead = true;
-  c.gate.forget(s.id);
+  if (!planted(defect::offer_redirected)) c.gate.forget(s.id);
   std::erase_if(c.step.gated, [&](const auto& entry) {
     const auto* message = std::get_if<send>(&entry.first);
     return message != nullptr && message->session == s.id;
@@ -224,11 +228,23 @@ void deliver_message(core& c, session_entry& s, send m, std::set<session_id>& ac
 
 }  // namespace
 
+namespace {
+
+// Only for a defect of the simulator: the connection that the worker of an offer has now.
+session_entry* successor(core& c, const send& m) {
+  const auto* offer = std::get_if<protocol::execute_job>(&m.message.body);
+  attempt_entry* a = offer != nullptr && offer->lease ? find_attempt(c, *offer->lease) : nullptr;
+  return a != nullptr ? a->holder->session : nullptr;
+}
+
+}  // namespace
+
 void deliver(core& c, std::vector<output> released, std::vector<output>& out) {
   std::set<session_id> acked;
   for (output& o : released) {
     if (auto* m = std::get_if<send>(&o)) {
       session_entry* s = find_session(c, m->session);
+      if (planted(defect::offer_redirected) && (s == nullptr || s->dead)) s = successor(c, *m);
       if (s != nullptr && !s->dead) deliver_message(c, *s, std::move(*m), acked, out);
     } else {
       out.push_back(std::move(o));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <orchestrator/base/check.hpp>
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/protocol/ack_window.hpp>
 
 namespace orchestrator::protocol {
@@ -45,7 +46,7 @@ void ack_window::settle(std::uint64_t seq) {
 }
 
 std::optional<std::uint64_t> ack_window::take_reach() {
-  while (!open_.empty() && open_.front()) {
+  while (!open_.empty() && (open_.front() || planted(defect::cumulative_ack_too_far))) {
     open_.pop_front();
     ++base_;
   }

@@ -3,6 +3,7 @@
 #include <concepts>
 
 #include <orchestrator/base/check.hpp>
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/codec.hpp>
 
@@ -179,7 +180,9 @@ void append_message(const Message& m, std::string& out) {
 }
 
 /// The answer to a registration is what tells a worker that arrays may come: it never comes in one.
-bool goes_alone(const coordinator_message& m) { return std::holds_alternative<registration>(m.body); }
+bool goes_alone(const coordinator_message& m) {
+  return std::holds_alternative<registration>(m.body) && !planted(defect::greeting_in_batch);
+}
 bool goes_alone(const worker_message&) { return false; }
 
 template <class Message>

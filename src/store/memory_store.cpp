@@ -1,6 +1,7 @@
 // The store in memory; see memory_store.hpp. It follows the rules of the SQLite store closely enough that one
 // set of tests runs over both, and stops at the same bugs: a final run that changes, two live attempts of a
 // run, an instant decided twice. Everything is ordered, so that a simulation replays.
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/store/memory_store.hpp>
 
 #include <algorithm>
@@ -49,6 +50,7 @@ struct tables {
   std::map<std::pair<std::string, uuid>, worker> workers;
   std::deque<stored_fact> facts;
   std::map<std::pair<lease_id, std::string>, stream_row> streams;
+  std::vector<put_idempotency> late_keys;  ///< only with a planted defect
 };
 
 std::map<std::string, std::vector<wall_time>> instants_after(const tables& t, wall_time after) {
@@ -64,9 +66,17 @@ class applier {
 
   void apply(const mutation_batch& batch) {
     number_ = batch.number;
+    for (const put_idempotency& late : std::exchange(t_.late_keys, {})) put_key(late);
     for (const mutation& m : batch.mutations) std::visit([this](const auto& value) { put(value); }, m);
     for (const run_id& id : touched_runs_) check_live(id);
     t_.last_number = batch.number;
+  }
+
+  /// Only with a planted defect: the first of two transactions that should have been one.
+  void apply_half(const mutation_batch& batch) {
+    const std::size_t half = (batch.mutations.size() + 1) / 2;
+    for (std::size_t i = 0; i < half; ++i)
+      std::visit([this](const auto& value) { put(value); }, batch.mutations[i]);
   }
 
  private:
@@ -113,6 +123,12 @@ class applier {
               "an instant of a job was decided twice");
   }
   void put(const put_idempotency& m) {
+    if (planted(defect::key_in_other_transaction))
+      t_.late_keys.push_back(m);
+    else
+      put_key(m);
+  }
+  void put_key(const put_idempotency& m) {
     const bool fresh = t_.keys.try_emplace(m.key, idempotency_row{m.fingerprint, m.run, std::nullopt}).second;
     ORC_CHECK(fresh, "an idempotency key was stored twice");
   }
@@ -525,6 +541,8 @@ std::size_t memory_store::sync_output(std::size_t batches) {
 }
 
 void memory_store::crash() {
+  if (planted(defect::batch_split_in_input) && !state_->queue.empty())
+    applier(state_->disk).apply_half(state_->queue.front());
   state_->queue.clear();
   state_->output_queue.clear();
   state_->last_queued = state_->disk.last_number;

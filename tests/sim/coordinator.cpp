@@ -1,6 +1,7 @@
 // The coordinator's process without a machine. See coordinator.hpp.
 #include "coordinator.hpp"
 
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/protocol/codec.hpp>
 
 #include "world.hpp"
@@ -266,6 +267,7 @@ void coordinator::carry_out(engine::output& o) {
     if (const auto found = sessions_.find(registered->session); found != sessions_.end()) {
       speaks_for_[found->second.instance] = registered->session;
       found->second.batch = registered->batch;
+      found->second.registered = true;
       hear(registered->session);
     }
   } else if (const auto* ping = std::get_if<engine::ping_session>(&o)) {
@@ -353,7 +355,12 @@ void coordinator::sync_now(std::size_t batches, std::size_t output_batches) {
   const bool fails = std::exchange(disk_breaks_, false);
   if (fails && world_.chance.below(2) == 0) {
     world_.saw("a commit failed");
-    return kill();
+    if (!planted(defect::gate_opens_after_failure) || batches == 0) return kill();
+    syncing_ = true;  // no other commit until it dies a moment later
+    world_.time.after(50ms, [this, life = life_] {
+      if (life == life_) kill();
+    });
+    return feed(engine::persisted{issued_[batches - 1].number});
   }
   for (std::size_t i = 0; i < batches; ++i) {
     world_.judge.became_durable(issued_.front());
@@ -404,7 +411,11 @@ void coordinator::on_frame(session_id id, const std::string& text) {
   auto decoded = protocol::decode_worker_frame(text, found->second.batch);
   if (!decoded) return feed(engine::session_bad_frame{id, decoded.error()});
   world_.judge.arrives(*decoded);
+  const auto speaker = speaks_for_.find(found->second.instance);
+  const bool replaced = found->second.registered && (speaker == speaks_for_.end() || speaker->second != id);
+  world_.judge.hears_replaced(replaced);
   feed(engine::session_frame{id, std::move(*decoded)});
+  world_.judge.hears_replaced(false);
 }
 
 void coordinator::flush(session& s) {

@@ -74,7 +74,7 @@ class coordinator {
     std::shared_ptr<link> wire;
     uuid instance;
     std::vector<protocol::coordinator_message> outgoing;
-    bool batch = false, dirty = false, unread = false;
+    bool registered = false, batch = false, dirty = false, unread = false;
   };
 
   void run(std::uint64_t life, std::function<void()> what);

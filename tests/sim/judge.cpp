@@ -38,11 +38,17 @@ void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
     if (const auto wrong = core.check_invariants()) broken(*wrong);
   }
   if (!e.commit) return;
+  if (hears_replaced_) broken("I17: a connection that was replaced changed something");
   if (e.commit->mutations.size() > limits::commit_mutations)
     broken("rule 3: one input made more than a batch may hold");
   for (const mutation& m : e.commit->mutations) {
-    if (const auto* a = std::get_if<put_attempt>(&m); a && a->attempt.state == attempt_state::lost)
-      judge_loss(a->attempt);
+    if (const auto* a = std::get_if<put_attempt>(&m)) {
+      const attempt& row = a->attempt;
+      if (row.state != attempt_state::lost)
+        lost_.erase(row.lease);
+      else if (lost_.insert(row.lease).second)
+        judge_loss(row);
+    }
     if (const auto* f = std::get_if<put_fact>(&m); f && f->fact.type == "worker.disconnected")
       world_.server.parted(f->fact.subject.substr(std::string_view("worker/").size()));
   }
@@ -50,9 +56,13 @@ void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
 
 /// I13: by silence an attempt is lost only after TTL + 10 s in which its worker could be heard, and was not.
 void judge::judge_loss(const attempt& a) const {
-  if (a.reason != "silence" || rolled_back_ || world_.cloned) return;
-  const auto known = attempts_.find(a.lease);
-  if (known != attempts_.end() && known->second == attempt_state::lost) return;  // told earlier
+  if (rolled_back_ || world_.cloned) return;
+  const bool gave_up =
+      a.reason == "not_in_outbox" || a.reason == "boot_changed" || a.reason == "process_gone";
+  const auto waiting = waiting_results_.find(a.instance);
+  if (gave_up && waiting != waiting_results_.end() && waiting->second.contains(a.lease))
+    broken(fmt::format("I13: lease {} was given up although its result waits", a.lease.value));
+  if (a.reason != "silence") return;
   const coordinator& c = world_.server;
   if (c.unread(a.instance))
     broken(fmt::format("I13: lease {} was lost while its worker was not read", a.lease.value));
@@ -91,6 +101,8 @@ void judge::durable(const put_run& m) {
   if (known.cancel_seen && !r.cancel_requested && !rolled_back_)
     broken(fmt::format("I14: the cancel of run {} was forgotten", to_string(r.id)));
   if (known.job.empty()) {
+    if (r.instant && !fired_.emplace(std::pair(r.job, *r.instant), r.id).second)
+      broken(fmt::format("I15: {} made two runs for one instant", r.job));
     known.at_most_once = once_.contains(r.spec) && once_.at(r.spec);
     if (r.job.starts_with("key-") && !r.retry_of) {
       const auto [at, fresh] = made_for_.emplace(r.job, r.id);
@@ -123,11 +135,22 @@ void judge::durable(const put_attempt& m) {
     if (is_final(r.state)) broken(fmt::format("I5: run {} was offered after its end", to_string(a.run)));
     r.newest = a.lease;
   }
+  judge_end(a);
   attempts_[a.lease] = a.state;
   world_.saw(a.reason.empty() ? fmt::format("attempt {}", to_string(a.state))
                               : fmt::format("attempt {}: {}", to_string(a.state), a.reason));
   if (a.late) world_.saw("a late result was adopted");
   if (!a.superseded_status.empty()) world_.saw("a late result was superseded");
+}
+
+/// What the row of an attempt may say, given what its machine has done.
+void judge::judge_end(const attempt& a) const {
+  if (rolled_back_) return;
+  if (a.state == attempt_state::not_started && starts_.contains(a.lease))
+    broken(fmt::format("I12: lease {} counts as not started, and its process ran", a.lease.value));
+  const bool may_be_superseded = a.state == attempt_state::lost || a.state == attempt_state::not_started;
+  if (!a.superseded_status.empty() && !may_be_superseded)
+    broken(fmt::format("I3: the result of lease {} was recorded twice", a.lease.value));
 }
 
 void judge::durable(const put_instant& m) {
@@ -138,15 +161,18 @@ void judge::durable(const put_instant& m) {
 }
 
 /// I5, I19 and "nothing is shown that can be taken back": an offer leaves behind its row.
-void judge::judge_offer(const protocol::execute_job& offer) const {
+void judge::judge_offer(const uuid& instance, const protocol::execute_job& offer) const {
   const auto row = attempts_.find(*offer.lease);
   if (row == attempts_.end())
     broken(fmt::format("I1: lease {} was offered before it was on disk", offer.lease->value));
+  if (const auto seen = seen_.find(instance); seen != seen_.end() && *offer.lease <= seen->second)
+    broken(fmt::format("I4: lease {} was offered to a worker that has seen {}", offer.lease->value,
+                       seen->second.value));
 }
 
 void judge::leaves(const uuid& instance, const protocol::coordinator_message& m) {
   if (const auto* offer = std::get_if<protocol::execute_job>(&m.body)) {
-    judge_offer(*offer);
+    judge_offer(instance, *offer);
     const run_id run = *parse_uuid(std::get<std::string>(offer->job_id.id));
     offered_to_[{instance, *offer->lease}] = run;
     if (!offered_.insert(*offer->lease).second)
@@ -185,14 +211,27 @@ void judge::arrives(const std::vector<protocol::worker_message>& messages) {
       if (o->gap_from) world_.saw("output came with a gap");
     } else if (const auto* r2 = std::get_if<protocol::worker_register>(&m.body)) {
       if (!r2->unacked.empty()) world_.saw("a worker came back with results");
+      if (r2->instance) remember(*r2->instance, *r2);
       if (!r2->running.empty()) world_.saw("a worker came back with running jobs");
       if (!r2->lost.empty()) world_.saw("a worker came back with losses");
     }
   }
 }
 
+/// What a worker says about itself holds until its next registration.
+void judge::remember(const uuid& instance, const protocol::worker_register& r) {
+  std::set<lease_id>& results = waiting_results_[instance];
+  results.clear();
+  for (const auto& ref : r.unacked) results.insert(ref.lease);
+  if (r.highest_lease) seen_[instance] = *r.highest_lease;
+}
+
 void judge::coordinator_dies(engine::engine& core) {
   const engine::engine_view& v = core.view();
+  lost_.clear();
+  for (const auto& [lease, state] : attempts_) {
+    if (state == attempt_state::lost) lost_.insert(lease);
+  }
   before_.reset();
   if (v.issued() == v.durable()) {
     before_ = v.count();
@@ -219,6 +258,7 @@ void judge::coordinator_started(engine::engine& core) {
 
 void judge::history_was_cut() {
   instants_.clear();
+  fired_.clear();
   made_for_.clear();
   key_runs_.clear();
 }
@@ -236,6 +276,7 @@ void judge::database_rolled_back() {
   runs_.clear();
   attempts_.clear();
   instants_.clear();
+  fired_.clear();
   newest_lease_ = {};
   offered_.clear();
   starts_.clear();

@@ -37,6 +37,8 @@ class judge {
   void leaves(const uuid& instance, const protocol::coordinator_message& m);
   void answered(const engine::answer& a);
   void arrives(const std::vector<protocol::worker_message>& messages);
+  /// What the core is told next comes over a connection that another one has replaced.
+  void hears_replaced(bool on) { hears_replaced_ = on; }
   void coordinator_dies(engine::engine& core);
   void coordinator_started(engine::engine& core);
   void database_rolled_back();
@@ -75,16 +77,22 @@ class judge {
   template <class Other>
   void durable(const Other&) {}
   void judge_loss(const attempt& a) const;
-  void judge_offer(const protocol::execute_job& offer) const;
+  void judge_offer(const uuid& instance, const protocol::execute_job& offer) const;
+  void judge_end(const attempt& a) const;
+  void remember(const uuid& instance, const protocol::worker_register& r);
   void check_output(lease_id lease, const std::string& stream);
 
   world& world_;
   std::map<run_id, run_record> runs_;  ///< durable, as the batches told it
   std::map<spec_id, bool> once_;       ///< specifications with at_most_once
   std::map<lease_id, attempt_state> attempts_;
+  std::set<lease_id> lost_;                                 ///< as the living core sees it, durable or not
   std::set<lease_id> offered_;                              ///< by this database
   std::map<std::pair<uuid, lease_id>, run_id> offered_to_;  ///< across roll-backs too
   std::set<std::pair<std::string, wall_time>> instants_;
+  std::map<std::pair<std::string, wall_time>, run_id> fired_;  ///< the run of an instant
+  std::map<uuid, std::set<lease_id>> waiting_results_;         ///< named `unacked` at the last registration
+  std::map<uuid, lease_id> seen_;  ///< the highest lease that an instance has reported
   std::set<run_id> acknowledged_, cancelled_;
   std::set<std::string> keys_;
   std::map<std::string, run_id> key_runs_, made_for_;
@@ -95,7 +103,7 @@ class judge {
   lease_id newest_lease_{};
   std::uint64_t durable_ = 0, shown_ = 0, steps_ = 0, trace_ = 1469598103934665603ull;
   std::optional<engine::engine_view::totals> before_;  ///< of a core that died with nothing in flight
-  bool rolled_back_ = false;
+  bool rolled_back_ = false, hears_replaced_ = false;
   int databases_ = 1;
 };
 

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/planted.hpp>
+
 #include "world.hpp"
 
 namespace orchestrator::sim {
@@ -109,6 +111,9 @@ void link::carry(side from, item what) {
 
 void link::arrive(side to, item what) {
   end& e = of(to);
+  if (planted(defect::ack_across_connections) && e.closed && e.late_frame && !broken_) {
+    if (const auto* text = std::get_if<std::string>(&what)) e.late_frame(*text);
+  }
   if (e.closed || broken_) return;
   if (e.held) {
     e.arrived.push_back(std::move(what));
@@ -149,6 +154,7 @@ void link::finish(side s, std::uint16_t code, const std::string& reason) {
     return fmt::format("the {}'s end of worker {}'s connection closes: {} {}",
                        s == side::worker ? "worker" : "coordinator", machine_, code, reason);
   });
+  e.late_frame = e.events.frame;
   const auto closed = std::exchange(e.events, {}).closed;
   if (closed) closed(code, reason);
 }

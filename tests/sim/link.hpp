@@ -74,6 +74,7 @@ class link : public std::enable_shared_from_this<link> {
     nanoseconds ping_interval{20s};
     std::uint64_t ping_timer = 0;  ///< only the newest armed one counts
     std::optional<nanoseconds> waits_for_pong;
+    std::function<void(std::string)> late_frame;  ///< only with a planted defect
   };
 
   end& of(side s) { return ends_[static_cast<int>(s)]; }

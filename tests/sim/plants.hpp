@@ -38,6 +38,9 @@ inline constexpr std::pair<defect, const char*> plants[] = {
     {defect::outbox_dropped_on_send, "outbox_dropped_on_send"},
     {defect::no_restart_grace, "no_restart_grace"},
     {defect::overlapping_slots, "overlapping_slots"},
+    {defect::clock_step_ignored, "clock_step_ignored"},
+    {defect::drain_outlives_connection, "drain_outlives_connection"},
+    {defect::greeting_in_batch, "greeting_in_batch"},
     {defect::backoff_forgotten, "backoff_forgotten"},
 };
 

@@ -39,6 +39,9 @@ enum class defect : std::uint8_t {
   outbox_dropped_on_send,     ///< a worker drops a result when it has sent it
   no_restart_grace,           ///< leases are not renewed at a start
   overlapping_slots,          ///< a full worker is offered more
+  clock_step_ignored,         ///< instants that left memory are decided again after a step of the clock
+  drain_outlives_connection,  ///< a drain that was lifted while the worker was away holds for ever
+  greeting_in_batch,          ///< the answer to a registration comes in an array, which no worker reads yet
   backoff_forgotten,          ///< a run that waits for its backoff is not found again after a restart
 };
 
