@@ -19,6 +19,11 @@ double seconds_of(const timeval& t) {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
 }
 
+lease_mark mark_of(const launch& what) {
+  const auto output = what.env.find("ORCHESTRATOR_OUTPUT");
+  return {what.lease, output == what.env.end() ? std::string() : output->second};
+}
+
 /// Looks for survivors are made again at once when they found nobody, since one look can miss a process that
 /// forks.
 constexpr int sweeps_to_believe = 2;
@@ -29,6 +34,7 @@ supervised_process::supervised_process(const launch& what, spawned child, int sp
                                        boot_time now)
     : pid_(child.pid),
       session_(child.pid),
+      mark_(mark_of(what)),
       started_at_(wall),
       started_boot_(now),
       kill_grace_(what.kill_grace),
@@ -127,7 +133,7 @@ void supervised_process::on_time(boot_time now, std::span<char> buffer) {
 
 void supervised_process::sweep(process_snapshot& snapshot, boot_time now) {
   sweep_at_.reset();
-  const auto members = snapshot.tree(lease(), session_, ::getpid());
+  const auto members = snapshot.tree(mark_, session_, ::getpid());
   empty_sweeps_ = members.empty() ? empty_sweeps_ + 1 : 0;
   if (phase_ == phase::terminating) sweep_terminating(members, now);
   if (phase_ == phase::killing) sweep_killing(members, now);

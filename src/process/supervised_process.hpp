@@ -85,6 +85,7 @@ class supervised_process {
 
   int pid_ = 0;
   int session_ = 0;
+  lease_mark mark_;
   wall_time started_at_;
   boot_time started_boot_;
   milliseconds kill_grace_;

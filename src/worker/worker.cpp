@@ -413,8 +413,9 @@ void daemon::kill_leftovers(std::vector<std::uint64_t> leases) {
   for (const std::uint64_t lease : leases) {
     const auto known = sessions_.find(lease);
     const int session = known == sessions_.end() ? 0 : known->second;
-    asio::post(killers_, [this, lease, session] {
-      const bool none_left = process::kill_lease_processes(lease, session);
+    process::lease_mark mark{lease, (outputs() / std::to_string(lease)).string()};
+    asio::post(killers_, [this, lease, session, mark = std::move(mark)] {
+      const bool none_left = process::kill_lease_processes(mark, session);
       asio::post(io_, [this, lease, none_left] { feed(agent::leftovers_killed{lease, none_left}); });
     });
   }

@@ -116,9 +116,18 @@ struct spool_read {
 spool_read read_spool(const std::filesystem::path& work_dir, std::uint64_t lease, const std::string& stream,
                       std::uint64_t offset, std::size_t limit);
 
-/// Kills every process that carries ORCHESTRATOR_LEASE=lease in its environment or belongs to `session` (0:
-/// unknown), until none is left or 5 s passed. True if none is left. For leases whose supervisor died.
-bool kill_lease_processes(std::uint64_t lease, int session);
+/// What the environment of a lease's processes says: ORCHESTRATOR_LEASE and ORCHESTRATOR_OUTPUT. The number
+/// alone names them only within one work dir: other workers on the machine, of another cluster or with a copy
+/// of this work dir, have the same numbers.
+struct lease_mark {
+  std::uint64_t lease = 0;
+  std::string output;  ///< "" if they were given none
+  auto operator<=>(const lease_mark&) const = default;
+};
+
+/// Kills every process that carries `mark` in its environment or belongs to `session` (0: unknown), until none
+/// is left or 5 s passed. True if none is left. For leases whose supervisor died.
+bool kill_lease_processes(const lease_mark& mark, int session);
 
 /// The kernel's boot id.
 std::string read_boot_id();
