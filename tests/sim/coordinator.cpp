@@ -46,7 +46,8 @@ nanoseconds coordinator::last_heard(const uuid& instance) const {
 }
 
 /// Something that happens to this life of the process, as soon as it runs.
-void coordinator::run(std::uint64_t life, std::function<void()> what) {
+template <class F>
+void coordinator::run(std::uint64_t life, F what) {
   world_.time.after(world_.chance.between(0us, 300us), [this, life, what = std::move(what)]() mutable {
     if (life != life_ || !up()) return;
     if (paused_) {

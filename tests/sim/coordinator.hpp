@@ -77,7 +77,8 @@ class coordinator {
     bool registered = false, batch = false, dirty = false, unread = false;
   };
 
-  void run(std::uint64_t life, std::function<void()> what);
+  template <class F>
+  void run(std::uint64_t life, F what);
   void feed(engine::input in);
   void carry_out(engine::effects& e);
   void carry_out(engine::output& o);
@@ -98,7 +99,7 @@ class coordinator {
   std::uint64_t life_ = 0;
   bool paused_ = false, stall_pending_ = false, turn_end_scheduled_ = false, syncing_ = false;
   bool disk_full_ = false, disk_breaks_ = false;
-  std::deque<std::function<void()>> backlog_;
+  std::deque<action> backlog_;
   std::map<session_id, session> sessions_;
   std::vector<session_id> dirty_;
   std::map<request_id, reply> replies_;

@@ -42,7 +42,8 @@ bool machine::idle() const {
                      [](const auto& p) { return p.second.end.has_value(); });
 }
 
-void machine::run(std::uint64_t life, std::function<void()> what) {
+template <class F>
+void machine::run(std::uint64_t life, F what) {
   world_.time.after(world_.chance.between(0us, 300us), [this, life, what = std::move(what)]() mutable {
     if (life != life_ || !up()) return;
     if (paused_) {

@@ -61,7 +61,8 @@ class machine {
   std::map<std::uint64_t, process>& processes() { return processes_; }
 
  private:
-  void run(std::uint64_t life, std::function<void()> what);
+  template <class F>
+  void run(std::uint64_t life, F what);
   void feed(agent::input in);
   void step(const agent::input& in);
   std::optional<agent::outbox_failed> carry_out(agent::effects list);
@@ -108,7 +109,7 @@ class machine {
   std::size_t max_bytes_ = 0;
   std::vector<protocol::worker_message> outgoing_;
   std::deque<agent::input> inputs_;
-  std::deque<std::function<void()>> backlog_;
+  std::deque<action> backlog_;
   std::optional<boot_time> armed_for_;
   milliseconds wall_offset_{0};
   int effects_left_ = -1;
