@@ -43,6 +43,8 @@ class machine {
   void kill_daemon(nanoseconds away);
   void kill_daemon_within(int effects) { effects_left_ = effects; }
   void kill_supervisor();
+  /// The command `worker stop`, in one of its ways.
+  void stop();
   void reboot(nanoseconds away);
   void pause(nanoseconds how_long);
   void leave_for_good();
@@ -54,9 +56,12 @@ class machine {
   const uuid& instance() const { return instance_; }
   int number() const { return number_; }
   const std::string& id() const { return id_; }
+  int places() const { return slots_ + credit_; }
   std::shared_ptr<link> wire() const { return wire_; }
   std::size_t records() const { return records_.size(); }
   bool idle() const;
+  /// Nothing waits in its outbox and its supervisor keeps nothing.
+  bool settled() const { return records_.empty() && processes_.empty(); }
   agent::agent* core() { return agent_.get(); }
   std::map<std::uint64_t, process>& processes() { return processes_; }
 

@@ -18,6 +18,9 @@ namespace orchestrator::sim {
 
 using namespace std::chrono_literals;
 
+inline constexpr std::int64_t first_wall_seconds =
+    1'772'409'600;  ///< 2026-03-02T00:00:00Z: where time begins
+
 /// Something to do once. Like std::function, but what it needs lies inside it unless it is large: a seed
 /// makes thousands.
 class action {
