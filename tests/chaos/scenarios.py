@@ -89,7 +89,7 @@ def wait_for_supervisor(cluster, name, old):
     def there():
         code = cluster.process(name).poll()
         if code is not None:
-            expect(code in (70, 74), f"the daemon ended with {code} after its supervisor's death:\n{cluster.tail(name)}")
+            expect(code in (70, 74), f"the daemon ended with {code} on its supervisor's death:\n{cluster.tail(name)}")
             cluster.restart(name)
         found = cluster.supervisor(name)
         return found and found != old
