@@ -56,6 +56,7 @@ inline constexpr const char* tombstone = "tombstone";  ///< cancelled before it 
 inline constexpr const char* acked = "acked";  ///< output acknowledged up to here; body: "STREAM OFFSET"
 inline constexpr const char* parked =
     "parked";  ///< its result is of an unknown lease; body: wall clock in ms
+inline constexpr const char* killed = "killed";  ///< we have its process killed; body: why, as a kill_reason
 inline constexpr const char* contact = "contact";  ///< own lease counts from here; body: CLOCK_BOOTTIME in ns
 }  // namespace record
 

@@ -134,7 +134,7 @@ TEST_CASE(
   w.run(1);
   w.take_log();
   w.receive(numbered(2, protocol::cancel_job{{"run-1"}, lease_id{1}, 3}));
-  CHECK(w.take_log() == lines{"kill 1 3s", "send ack 2 cumulative"});
+  CHECK(w.take_log() == lines{"write 1 killed", "kill 1 3s", "send ack 2 cumulative"});
   w.end(1, 0, 15);
   const auto r = w.sent_of<protocol::job_result>().at(0);
   CHECK(r.status == result_status::cancelled);

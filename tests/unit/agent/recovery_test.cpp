@@ -127,6 +127,43 @@ TEST_CASE("output on the disk that no record and no process claims is deleted at
   CHECK(std::count(w.log.begin(), w.log.end(), "forget 6") == 1);  // for its end that nobody waits for
 }
 
+TEST_CASE("what a process was killed for is known to the next daemon") {
+  for (const bool by_cancel : {true, false}) {
+    for (const bool had_ended : {true, false}) {
+      CAPTURE(by_cancel);
+      CAPTURE(had_ended);
+      agent_world w;
+      bring_up(w);
+      auto e = job(1);
+      e.on_lease_lost = "kill";
+      e.lease_ttl_seconds = 30;
+      w.receive(numbered(1, e));
+      w.run(1);
+      if (by_cancel) {
+        w.receive(numbered(2, protocol::cancel_job{{"run-1"}, lease_id{1}, 5}));
+      } else {
+        w.link_down();
+        w.pass(31s);
+      }
+      REQUIRE(contains(w.log, "kill 1"));
+      if (had_ended) {
+        w.processes[1].end = agent::process_end{};
+        w.processes[1].end->lease = 1;
+        w.processes[1].end->signal = 15;
+        w.processes[1].end->killed = true;
+      }
+      w.start();
+      // The last one may have died just before it said so.
+      CHECK(contains(w.log, "kill 1 10s") == !had_ended);
+      if (!had_ended) w.end(1, 0, 15);
+      w.link_up();
+      w.receive(greeting({1}));
+      CHECK(w.sent_of<protocol::job_result>().at(0).status ==
+            (by_cancel ? result_status::cancelled : result_status::lost));
+    }
+  }
+}
+
 TEST_CASE("the number of the highest lease survives in the registration") {
   agent_world w;
   w.cluster = to_string(test_cluster);
