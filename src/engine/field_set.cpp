@@ -22,8 +22,18 @@ bool has(std::uint64_t set, int n) { return (set >> n & 1) != 0; }
 int lowest(std::uint64_t set) { return std::countr_zero(set); }
 int highest(std::uint64_t set) { return 63 - std::countl_zero(set); }
 
-std::uint64_t by_day(const field_set& fields, int length) {
+/// The day from Monday to Friday next to `day`: back from a Saturday, on from a Sunday, never out of the
+/// month.
+int nearest_weekday(int day, int weekday, int length) {
+  if (weekday == 6) return day == 1 ? 3 : day - 1;
+  if (weekday == 0) return day == length ? day - 2 : day + 1;
+  return day;
+}
+
+std::uint64_t by_day(const field_set& fields, int year, int month, int length) {
   std::uint64_t found = fields.days & bits(1, length);
+  for (std::uint64_t near = fields.nearest_weekdays & bits(1, length); near != 0; near &= near - 1)
+    found |= bit(nearest_weekday(lowest(near), weekday_of(year, month, lowest(near)), length));
   const bool beyond = (fields.days & bits(length + 1, 31)) != 0;
   if (fields.last_day || (fields.clamp_days && beyond)) found |= bit(length);
   return found;
@@ -87,7 +97,7 @@ local_seconds at(int year, int month, int day, time_of_day t) {
 
 std::uint64_t days_of_month(const field_set& fields, int year, int month) {
   const int length = days_in_month(year, month);
-  const std::uint64_t by_date = by_day(fields, length);
+  const std::uint64_t by_date = by_day(fields, year, month, length);
   const std::uint64_t by_name = by_weekday(fields, year, month, length);
   return fields.either_day ? by_date | by_name : by_date & by_name;
 }

@@ -28,6 +28,8 @@ struct field_set {
   /// By weekday, 0 = Sunday; bit k: its k-th in the month, 1..5, and bit 0: its last.
   std::array<std::uint8_t, 7> nth_weekdays{};
   bool last_day = false;  ///< the last day of the month too
+  /// Bit n: the day from Monday to Friday that is nearest to the n-th, within the same month.
+  std::uint64_t nearest_weekdays = 0;
   /// A day the month lacks is its last day: what a monthly schedule means and cron does not.
   bool clamp_days = false;
   /// Day of month and day of week are both restricted, so that either is enough. As in Vixie's cron a field

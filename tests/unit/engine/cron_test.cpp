@@ -176,9 +176,16 @@ TEST_CASE("unknown names are refused with the nearest known one") {
 }
 
 TEST_CASE("letters of other dialects are refused by name") {
-  CHECK(is_refused_at("* * 15W * *", 5, "nearest weekday"));
-  CHECK(is_refused_at("* * W * *", 5, "nearest weekday"));
-  CHECK(is_refused_at("* * LW * *", 5, "nearest weekday"));
+  CHECK(is_refused_at("* * W * *", 5, "follows a day of the month"));
+  CHECK(is_refused_at("* * 15w * *", 5, "capital letter"));
+  CHECK(is_refused_at("* * LW * *", 5, "not supported"));
+  CHECK(is_refused_at("* * 1-15W * *", 5, "stands alone"));
+  CHECK(is_refused_at("* * 1W,15W * *", 5, "stands alone"));
+  CHECK(is_refused_at("* * 1,15W * *", 7, "stands alone"));
+  CHECK(is_refused_at("* * 32W * *", 5, "outside 1-31"));
+  CHECK(is_refused_at("* * 0W * *", 5, "outside 1-31"));
+  CHECK(is_refused_at("15W * * * *", 1, "not a minute"));
+  CHECK(is_refused_at("* * * * W", 9, "follows a day of the month"));
   CHECK(is_refused_at("* * L-3 * *", 5, "stands alone"));
   CHECK(is_refused_at("* * L/2 * *", 5, "stands alone"));
   CHECK(is_refused_at("H * * * *", 1, "Jenkins"));
@@ -193,7 +200,10 @@ TEST_CASE("letters of other dialects are refused by name") {
   CHECK(is_refused_at("* * * * 1,#2", 11, "missing"));
   CHECK(is_refused_at("* * * * MON-FRI#2", 9, "one day"));
   CHECK(is_refused_at("* * * * MON-FRIL", 9, "one day"));
-  CHECK(is_refused_at("* * 1 * +MON", 9, "not supported"));
+  CHECK(is_refused_at("* * +1 * MON", 5, "before the day of week only"));
+  CHECK(is_refused_at("* * 1 * MON,+TUE", 13, "before the day of week only"));
+  CHECK(is_refused_at("* * 1 * +", 9, "followed by nothing"));
+  CHECK(is_refused_at("* * 1 * ++MON", 10, "before the day of week only"));
   CHECK(is_refused_at("? * * * *", 1, "\"?\" is for"));
   CHECK(is_refused_at("* * ?/2 * *", 5, "\"?\" stands alone"));
 }
@@ -213,7 +223,7 @@ TEST_CASE("characters without meaning are refused where they stand") {
   CHECK(is_refused_at("0 1 * * * #", 11, "comment"));
   CHECK(is_refused_at("% * * * *", 1, "\"%\" has no meaning"));
   CHECK(is_refused_at("1.5 * * * *", 2, "\".\" has no meaning"));
-  CHECK(is_refused_at("+5 * * * *", 1, "not supported"));
+  CHECK(is_refused_at("+5 * * * *", 1, "before the day of week only"));
 }
 
 TEST_CASE("a time zone inside the expression is refused") {
@@ -262,6 +272,24 @@ TEST_CASE("L and # pick days by their place in the month") {
   CHECK(first_after("0 0 * 2 MON#5", {2026, 1, 1}) == "2044-02-29T00:00:00");
   CHECK(first_after("0 0 * * 7#1", {2026, 5, 4}) == "2026-06-07T00:00:00");
   CHECK(first_after("0 0 1 * MON#1,FRI#3", {2026, 5, 4}) == "2026-05-15T00:00:00");
+}
+
+TEST_CASE("W is the weekday nearest to a day, within its month") {
+  CHECK(first_after("0 12 15W * *", {2026, 7, 1}) == "2026-07-15T12:00:00");   // a Wednesday
+  CHECK(first_after("0 12 15W * *", {2026, 8, 1}) == "2026-08-14T12:00:00");   // a Saturday
+  CHECK(first_after("0 12 15W * *", {2026, 11, 1}) == "2026-11-16T12:00:00");  // a Sunday
+  CHECK(first_after("0 12 1W * *", {2026, 8, 1}) == "2026-08-03T12:00:00");    // Saturday the 1st: not July
+  CHECK(first_after("0 12 31W * *", {2026, 5, 1}) == "2026-05-29T12:00:00");   // Sunday the 31st: not June
+  CHECK(first_after("0 12 31W * *", {2026, 4, 1}) == "2026-05-29T12:00:00");   // April has no 31st
+  CHECK(first_after("0 12 15W * MON", {2026, 8, 11}) == "2026-08-14T12:00:00");
+  CHECK(is_refused_at("0 0 30W 2 *", 5, "never fires"));
+}
+
+TEST_CASE("a plus before the day of week wants both day fields to match") {
+  CHECK(first_after("0 12 13 * +FRI", {2026, 3, 14}) == "2026-11-13T12:00:00");
+  CHECK(first_after("0 12 1 * +MON-WED", {2026, 2, 1}) == "2026-04-01T12:00:00");
+  CHECK(first_after("0 12 L * +FRI#L", {2026, 1, 1}) == "2026-07-31T12:00:00");
+  CHECK(read("0 12 1 * +*") == read("0 12 1 * *"));
 }
 
 TEST_CASE("29 February asked for in March 2096 is in 2104, since 2100 is no leap year") {
