@@ -78,12 +78,11 @@ void conclude(core& c, attempt& a, protocol::job_result r) {
 }
 
 result_status status_of(const attempt& a, const process_end& end) {
+  // The coordinator may have given the lease up already: what ended for that counts as lost, not as failed.
+  if (end.lease_lost || (end.killed && a.killed == kill_reason::lease_lost)) return result_status::lost;
   if (!end.started) return result_status::error;
   if (end.timed_out) return result_status::timeout;
   if (end.killed && a.killed == kill_reason::cancelled) return result_status::cancelled;
-  // The coordinator may have given the lease up already; what was killed for that counts as lost, not as
-  // failed.
-  if (end.killed && a.killed == kill_reason::lease_lost) return result_status::lost;
   return end.exit_code == 0 && end.signal == 0 ? result_status::success : result_status::failure;
 }
 
@@ -247,6 +246,8 @@ void on_process_ended(core& c, const process_end& end) {
   attempt& a = it->second;
   if (a.phase != attempt_phase::running) return;
   a.end = end;
+  if (end.lease_lost)
+    say(c, note_level::warning, "Lease {} was ended by the supervisor: it could not be renewed", a.lease);
   for (const auto& [name, bytes] : end.output_bytes) {
     stream_state& s = a.streams[name];
     s.end = std::max(s.end, bytes);

@@ -181,6 +181,7 @@ TEST_CASE("a drain that was lifted while the worker was away is over when it reg
   agent_world w;
   bring_up(w);
   w.receive(numbered(1, protocol::drain{true}));
+  w.pass(6s);  // a connection that held is dialled again at once
   w.link_down();
   w.link_up();
   w.receive(greeting({}, {}));
