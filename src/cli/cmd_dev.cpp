@@ -119,15 +119,11 @@ void wait_for_workers(session& s, int count) {
 
 /// Starts every job that has no schedule of its own, shows its output as it comes, and at the end all
 /// results.
-void run_jobs(session& s, const std::vector<loaded_job>& jobs) {
-  json::array definitions;
-  for (const loaded_job& j : jobs) definitions.push_back(j.body);
-  json::object body;
-  body["jobs"] = std::move(definitions);
-  s.api->call("POST", "/api/v1/jobs:apply", body);
+void run_jobs(session& s, const loaded_files& files) {
+  apply_files(s, files, false);
   std::vector<std::string> ids;
   std::string scheduled;
-  for (const loaded_job& j : jobs) {
+  for (const loaded_job& j : files.jobs) {
     if (j.definition.schedule && j.definition.schedule->kind != schedule_kind::manual) {
       const auto next =
           s.api->get(fmt::format("/api/v1/schedules/{}/next?count=1", url_encode(j.definition.name)));
@@ -159,8 +155,8 @@ void run_jobs(session& s, const std::vector<loaded_job>& jobs) {
 }
 
 int dev(session& s, const dev_flags& f, const schedule_check& check) {
-  std::vector<loaded_job> jobs;
-  if (!f.apply.empty()) jobs = load_checked_jobs(f.apply, check);
+  loaded_files files;
+  if (!f.apply.empty()) files = load_checked_files(f.apply, check);
   sigset_t set;
   ::sigemptyset(&set);
   ::sigaddset(&set, SIGINT);
@@ -185,7 +181,7 @@ int dev(session& s, const dev_flags& f, const schedule_check& check) {
   values.values["server"] = {{url}, "dev"};
   session inner{values, s.out, std::make_unique<api_client>(values)};
   wait_for_workers(inner, f.workers);
-  if (!jobs.empty()) run_jobs(inner, jobs);
+  if (!files.jobs.empty() || !files.calendars.empty()) run_jobs(inner, files);
   if (f.once) {
     stack.end_all();
     return exit_ok;

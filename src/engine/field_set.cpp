@@ -108,6 +108,18 @@ bool matches(const field_set& fields, local_seconds t) {
          has(fields.months, c.month) && has(days_of_month(fields, c.year, c.month), c.day);
 }
 
+day_rest rest_of_day(const field_set& fields, local_seconds from) {
+  const civil_time c = seconds_to_civil(from);
+  const auto in = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };
+  const std::uint64_t minutes = in(fields.minutes & bits(c.minute + 1, 59));
+  const std::uint64_t hours = in(fields.hours & bits(c.hour + 1, 23));
+  const std::uint64_t an_hour = in(fields.minutes) * in(fields.seconds);
+  const std::uint64_t count =
+      in(fields.seconds & bits(c.second, 59)) + minutes * in(fields.seconds) + hours * an_hour;
+  const time_of_day last{highest(fields.hours), highest(fields.minutes), highest(fields.seconds)};
+  return {count, at(c.year, c.month, c.day, last)};
+}
+
 std::optional<local_seconds> match_at_or_after(const field_set& fields, local_seconds from) {
   const civil_time start = seconds_to_civil(std::max(from, civil_to_seconds({first_year, 1, 1})));
   const auto today = time_at_or_after(fields, {start.hour, start.minute, start.second});

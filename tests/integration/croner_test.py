@@ -106,8 +106,8 @@ class CronerTest(harness.WorldTest):
         del differences[""]
         for rule in {rule for _, rule, _ in DIFFERENT}:
             self.assertGreater(differences[rule], 0, f"{rule} is no difference any more")
-        print(f"\ncroner: {compared} instants of {len(named)} patterns in {len(ZONES)} zones compared, {left_out} near a "
-              f"transition left out, differences by name: {dict(differences)}, unexplained: {len(unexplained)}")
+        print(f"\ncroner: {compared} instants of {len(named)} patterns in {len(ZONES)} zones compared, {left_out} near "
+              f"a transition left out, differences by name: {dict(differences)}, unexplained: {len(unexplained)}")
         self.assertEqual(unexplained, [])
         self.assertGreater(compared, 20_000)
 

@@ -180,7 +180,7 @@ class naive_clock {
       if (cron.follows_real_time()) {
         if (shown) add("");
       } else if (shown && !repeated) {
-        add("");
+        add(skipped && gap == gap_policy::shift ? "gap_merged" : "");
       } else if (shown && fold == fold_policy::both) {
         add("fold_second");
       } else if (skipped && gap == gap_policy::shift) {
