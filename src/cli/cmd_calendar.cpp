@@ -37,16 +37,7 @@ int list(session& s) {
       {"ITEMS", [](const json::object& o) { return std::to_string(o.at("days").as_array().size()); }},
       {"UPDATED", [](const json::object& o) { return text_of(o, "updated_at"); }},
       {"DESCRIPTION", [](const json::object& o) { return text_of(o, "description"); }}};
-  json::array all;
-  std::string cursor;
-  do {
-    const auto page =
-        s.api->get("/api/v1/calendars?limit=500" + (cursor.empty() ? "" : "&cursor=" + url_encode(cursor)));
-    for (const json::value& item : page.body.at("items").as_array()) all.push_back(item);
-    const json::value& next = page.body.at("next_cursor");
-    cursor = next.is_string() ? std::string(next.as_string()) : "";
-  } while (!cursor.empty());
-  s.out.list(all, columns, "name");
+  s.out.list(s.api->get_all("/api/v1/calendars"), columns, "name");
   return exit_ok;
 }
 

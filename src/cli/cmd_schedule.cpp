@@ -239,8 +239,8 @@ int backfill(session& s, const backfill_flags& f) {
       {"INSTANT", [](const json::object& o) { return text_of(o, "instant"); }},
       {"RUN", [](const json::object& o) { return short_id(o, "run"); }}};
   s.out.list(answer.body.at("items").as_array(), columns, "instant");
-  fmt::print(stderr, "{} instants of the window had runs already\n",
-             text_of(answer.body.as_object(), "had_runs"));
+  tell(fmt::format("{} instants of the window had runs already",
+                   text_of(answer.body.as_object(), "had_runs")));
   return exit_ok;
 }
 

@@ -54,6 +54,13 @@ std::optional<refusal> check(const protocol::worker_register& r) {
 }
 
 void fill_row(worker& row, const protocol::worker_register& r, wall_time now) {
+  // What a heartbeat of an earlier daemon said is not about this one.
+  if (r.protocol && row.process != r.process) {
+    row.status.clear();
+    row.jobs_processed = 0;
+    row.uptime_seconds = row.load = 0;
+    row.memory_bytes = 0;
+  }
   row.worker_id = r.worker_id;
   row.instance = r.protocol ? *r.instance : uuid{};
   row.boot_id = r.boot_id;
@@ -272,6 +279,20 @@ void admit_challengers(core& c, session_entry& gone) {
   for (const session_id id : newcomers) {
     session_entry* s = find_session(c, id);
     if (s != nullptr && !s->dead) register_parked(c, *s);
+  }
+}
+
+void pass_on_name(core& c, const std::string& name) {
+  const auto holder = c.worker_names.find(name);
+  if (holder != c.worker_names.end() && holder->second->session != nullptr) return;
+  const auto same_name = c.instances.find(name);
+  if (same_name == c.instances.end()) return;
+  for (const auto& [order, w] : same_name->second) {
+    if (w->session == nullptr || !w->leases_only) continue;
+    w->leases_only = false;
+    c.worker_names[name] = w;
+    log(c, note_level::info, "Worker id " + printable(name) + " is its other instance's now.");
+    return refresh_capacity(c, *w);
   }
 }
 

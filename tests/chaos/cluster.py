@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,7 @@ class Cluster(World):
         self.baseline = {}
         self._token = ""
         self.load = []
+        self.inside = None  # the data dir, where only the coordinator sees it
 
     def token(self, kind="admin"):
         if kind != "admin":
@@ -145,12 +147,22 @@ class Cluster(World):
         return self._token
 
     def token_from_inside(self):
-        """Where only the coordinator sees its data dir: the tokens are read past its door and left in ours."""
+        """Where only the coordinator sees its data dir: the tokens are read past its door and left in ours, and the
+        door is held open for the time after its end."""
         inside = pathlib.Path(f"/proc/{self.process('server').pid}/root{self.data}")
+        self.inside = os.open(inside, os.O_RDONLY | os.O_DIRECTORY)
         for kind in ("admin", "worker"):
             (self.dir / f"{kind}.token").write_text((inside / f"{kind}.token").read_text())
         self._token = (self.dir / "admin.token").read_text().strip()
         self.worker_token = self.dir / "worker.token"
+
+    def files(self):
+        """The data dir of a coordinator that has ended."""
+        if self.inside is None:
+            return self.data
+        for name in ("orchestrator.db", "output.db"):
+            shutil.copy(f"/proc/self/fd/{self.inside}/{name}", self.data / name)
+        return self.data
 
     # ---- processes
 
@@ -318,11 +330,19 @@ class Cluster(World):
                 key = self.random.choice(list(self.record.keys))
                 self.submit(client, key, self.record.accepted[self.record.keys[key]])
             elif dice < 0.20:
-                try:
-                    self.record.saw(client.call("GET", f"/api/v1/runs/{self.random.choice(list(self.record.keys.values()))}")[1])
-                except OSError:
-                    pass
+                self.look(client, self.random.choice(list(self.record.keys.values())))
         client.close()
+
+    def look(self, client, run_id):
+        """What is shown as final must stay so, and what was acknowledged must be shown."""
+        try:
+            status, run, _ = client.call("GET", f"/api/v1/runs/{run_id}")
+        except OSError:
+            return
+        if status != 200:
+            self.record.faults.append(f"I20: accepted run {run_id} is answered {status}")
+        else:
+            self.record.saw(run)
 
     def accepted(self):
         return len(self.record.keys)
@@ -411,4 +431,6 @@ class Cluster(World):
                 child.send_signal(signal.SIGCONT)
                 child.kill()
             child.wait(30)
+        if self.inside is not None:
+            os.close(self.inside)
         super().close()

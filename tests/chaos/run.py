@@ -81,7 +81,7 @@ def verdict(cluster, scenario, often, report):
     report["faults"] += judge(evidence)
     report["figures"] = figures(cluster, evidence, losses(evidence))
     report["faults"] += shut_down(cluster, scenario.workers)
-    report["faults"] += list(database_faults(cluster.data))
+    report["faults"] += list(database_faults(cluster.files()))
 
 
 def figures(cluster, e, lost):
@@ -142,7 +142,8 @@ class Clusters:
             try:
                 report = json.loads(done.stdout.splitlines()[-1])
             except (IndexError, ValueError):
-                report = {"faults": [f"the scenario's process died:\n{done.stderr[-4000:]}"], "counts": {}, "seconds": 0}
+                died = f"the scenario's process died:\n{done.stderr[-4000:]}"
+                report = {"faults": [died], "counts": {}, "seconds": 0}
             self.reports[name] = report
             show(name, report)
 
@@ -160,7 +161,8 @@ def show(name, report):
     print(f"{'FAIL' if report['faults'] else 'ok  '} {name} ({report['seconds']} s): {counts}", flush=True)
     if f:
         print(f"       {f['accepted']} runs accepted, {f['starts']} starts, most of one lease {f['most_of_a_lease']}, "
-              f"{f['results']} acknowledged results, attempts lost {f['lost_attempts']}, {f['replays']} answers replayed, "
+              f"{f['results']} acknowledged results, attempts lost {f['lost_attempts']}, "
+              f"{f['replays']} answers replayed, "
               f"refused {f['refused']}, states {f['states']}", flush=True)
     for fault in report["faults"][:20]:
         print(f"       {fault}", flush=True)
@@ -180,7 +182,8 @@ def summary(reports, scenarios, seed):
     lost = sum(fault.startswith(("I1:", "I21:")) for r in reports.values() for fault in r["faults"])
     by_kind = ", ".join(f"{n} {what}" for what, n in kills.items())
     print(f"seed {seed}: {sum(kills.values())} kills -9 ({by_kind}), {sums['accepted']} runs accepted, "
-          f"{sums['starts']} starts, most starts of one lease {most}, {sums['results']} acknowledged results, lost {lost}")
+          f"{sums['starts']} starts, most starts of one lease {most}, {sums['results']} acknowledged results, "
+          f"lost {lost}")
 
 
 def main():
@@ -195,6 +198,9 @@ def main():
     if unknown:
         sys.exit(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     chosen = {n: s for n, s in SCENARIOS.items() if not options.scenario or n in options.scenario}
+    for name in [n for n, s in chosen.items() if s.needs_root and os.geteuid() != 0]:
+        print(f"skip {name}: mounting a file system of its own needs root")
+        del chosen[name]
     passed, failures = selftest()
     for failure in failures:
         print(f"FAIL judge: {failure}")

@@ -1,5 +1,5 @@
 """What is done to a cluster while it works. Each scenario is a function of a cluster and of how often; it returns when
-its faults are over. What must be true afterwards is judged by `run.py`, what a scenario alone can know it checks itself.
+its faults are over. What must be true afterwards is judged by `run.py`; what only a scenario knows it checks itself.
 
 A pause with a length from the scenario's generator is the schedule of its faults; nothing here sleeps to wait.
 """
@@ -24,6 +24,7 @@ class Scenario:
     workers: tuple = ("w1", "w2")
     kills: str = ""  # the kind of kills that `often` counts
     prepare: object = None  # starts coordinator and workers its own way
+    needs_root: bool = False
 
 
 SCENARIOS = {}
@@ -86,9 +87,9 @@ def daemon(cluster, often):
 def wait_for_supervisor(cluster, name, old):
     """The next one: of the daemon that executed itself again, or that ended young and is started by us."""
     def there():
-        if cluster.process(name).poll() is not None:
-            expect(cluster.process(name).returncode in (70, 74), f"the daemon ended with {cluster.process(name).returncode}"
-                   f" after its supervisor's death:\n{cluster.tail(name)}")
+        code = cluster.process(name).poll()
+        if code is not None:
+            expect(code in (70, 74), f"the daemon ended with {code} when its supervisor died:\n{cluster.tail(name)}")
             cluster.restart(name)
         found = cluster.supervisor(name)
         return found and found != old
@@ -301,9 +302,9 @@ def probe_until_refused(cluster):
     return asked
 
 
-@scenario(2, 12, prepare=start_on_small_disk)
+@scenario(2, 12, prepare=start_on_small_disk, needs_root=True)
 def full_disk(cluster, often):
-    """Full: submissions are refused with 507 and nothing acknowledged is lost; with room again work resumes by itself."""
+    """Full: submissions are refused with 507 and nothing acknowledged is lost; with room again work goes on."""
     for _ in range(often):
         cluster.wait_progress(5)
         fill_disk(cluster)
