@@ -150,15 +150,11 @@ void wait_for_workers(session& s, int count) {
 
 /// Starts every job that has no schedule of its own, shows its output as it comes, and at the end all
 /// results.
-void run_jobs(session& s, const std::vector<loaded_job>& jobs) {
-  json::array definitions;
-  for (const loaded_job& j : jobs) definitions.push_back(j.body);
-  json::object body;
-  body["jobs"] = std::move(definitions);
-  s.api->call("POST", "/api/v1/jobs:apply", body);
+void run_jobs(session& s, const loaded_files& files) {
+  apply_files(s, files, false);
   std::vector<std::string> ids;
   std::string scheduled;
-  for (const loaded_job& j : jobs) {
+  for (const loaded_job& j : files.jobs) {
     if (j.definition.schedule && j.definition.schedule->kind != schedule_kind::manual) {
       const auto next =
           s.api->get(fmt::format("/api/v1/schedules/{}/next?count=1", url_encode(j.definition.name)));
@@ -190,7 +186,7 @@ void run_jobs(session& s, const std::vector<loaded_job>& jobs) {
 }
 
 /// Starts the stack, runs the jobs, and stays until something ends by itself, unless it was to be once.
-void run_stack(session& s, const dev_flags& f, const std::vector<loaded_job>& jobs, const fs::path& dir,
+void run_stack(session& s, const dev_flags& f, const loaded_files& files, const fs::path& dir,
                children& stack) {
   address_watch address;
   stack.start("server", {"--role=server", "--listen=" + f.listen, "--data-dir=" + (dir / "server").string()},
@@ -209,7 +205,7 @@ void run_stack(session& s, const dev_flags& f, const std::vector<loaded_job>& jo
   values.values["token-file"] = {{(dir / "server/admin.token").string()}, "dev"};
   session inner{values, s.out, std::make_unique<api_client>(values)};
   wait_for_workers(inner, f.workers);
-  if (!jobs.empty()) run_jobs(inner, jobs);
+  if (!files.jobs.empty() || !files.calendars.empty()) run_jobs(inner, files);
   if (f.once) return;
   write_stdout(fmt::format(
       "Running at {} until Ctrl-C. Try: orchestrator submit --server {} --follow -- echo hello\n", url, url));
@@ -221,8 +217,8 @@ void run_stack(session& s, const dev_flags& f, const std::vector<loaded_job>& jo
 }
 
 int dev(session& s, const dev_flags& f, const schedule_check& check) {
-  std::vector<loaded_job> jobs;
-  if (!f.apply.empty()) jobs = load_checked_jobs(f.apply, check);
+  loaded_files files;
+  if (!f.apply.empty()) files = load_checked_files(f.apply, check);
   const sigset_t set = block_signals();  // before any thread
   data_place place(f.data_dir);
   children stack;
@@ -230,7 +226,7 @@ int dev(session& s, const dev_flags& f, const schedule_check& check) {
   end_on_signal(set, stack, place, end);
   std::optional<failure> failed;
   try {
-    run_stack(s, f, jobs, place.dir(), stack);
+    run_stack(s, f, files, place.dir(), stack);
   } catch (const failure& why) {
     failed = why;
   }

@@ -16,42 +16,36 @@
 namespace orchestrator::cli {
 namespace {
 
-/// A refusal by the server of one job of the list, at its place in the file; else what the server said.
-failure at_place(const std::vector<loaded_job>& jobs, const failure& f) {
+/// A refusal by the server of one item of a list, at its place in the file; nothing if it is about none of
+/// them.
+template <class Item>
+std::optional<failure> at_place(const std::vector<Item>& items, std::string_view prefix, const failure& f,
+                                const std::string& pointer) {
+  if (!pointer.starts_with(prefix)) return std::nullopt;
+  char* rest = nullptr;
+  const std::size_t index = std::strtoul(pointer.c_str() + prefix.size(), &rest, 10);
+  if (index >= items.size()) return std::nullopt;
+  return failure{exit_usage, describe_at_place(items[index], {errc::bad_field, f.message, rest, ""}),
+                 f.problem};
+}
+
+/// What the server refused, at its place in the files if it names one; else what the server said.
+failure at_place(const loaded_files& files, const failure& f) {
   const auto parsed = protocol::parse_json(f.problem);
   if (!parsed || !parsed->is_object()) return f;
   const json::value* errors = parsed->as_object().if_contains("errors");
   if (errors == nullptr || !errors->is_array() || errors->as_array().empty()) return f;
   const std::string pointer = text_of(errors->as_array().front().as_object(), "pointer");
-  constexpr std::string_view prefix = "/jobs/";
-  if (!pointer.starts_with(prefix)) return f;
-  char* rest = nullptr;
-  const std::size_t index = std::strtoul(pointer.c_str() + prefix.size(), &rest, 10);
-  if (index >= jobs.size()) return f;
-  return {exit_usage, describe_at_place(jobs[index], {errc::bad_field, f.message, rest, ""}), f.problem};
+  if (const auto found = at_place(files.jobs, "/jobs/", f, pointer)) return *found;
+  return at_place(files.calendars, "/calendars/", f, pointer).value_or(f);
 }
 
 int apply(session& s, const schedule_check& check, const std::string& path, bool dry_run) {
-  const auto jobs = load_checked_jobs(path, check);
-  json::array definitions;
-  for (const loaded_job& j : jobs) definitions.push_back(j.body);
-  json::object body;
-  body["jobs"] = std::move(definitions);
-  if (dry_run) body["dry_run"] = true;
-  api_answer answer;
-  try {
-    answer = s.api->call("POST", "/api/v1/jobs:apply", body);
-  } catch (const failure& f) {
-    throw at_place(jobs, f);
-  }
+  const auto answer = apply_files(s, load_checked_files(path, check), dry_run);
   const std::vector<column> columns = {
       {"JOB", [](const json::object& o) { return text_of(o, "name"); }},
       {"VERSION", [](const json::object& o) { return text_of(o, "version"); }},
-      {"CHANGE", [](const json::object& o) {
-         return std::string(o.at("created").as_bool()   ? "created"
-                            : o.at("changed").as_bool() ? "changed"
-                                                        : "same");
-       }}};
+      {"CHANGE", change_of}};
   s.out.list(answer.body.at("changes").as_array(), columns, "name");
   return exit_ok;
 }
@@ -79,8 +73,8 @@ void add_validate(CLI::App& noun, selection& chosen) {
     chosen.offline = true;
     chosen.action = [path, &chosen](session& s) {
       json::array items;
-      for (const loaded_job& j : load_checked_jobs(*path, chosen.check))
-        items.push_back(protocol::encode_job(j.definition));
+      const loaded_files files = load_checked_files(*path, chosen.check);
+      for (const loaded_job& j : files.jobs) items.push_back(protocol::encode_job(j.definition));
       s.out.list(items, {{"VALID", [](const json::object& o) { return text_of(o, "name"); }}}, "name");
       return exit_ok;
     };
@@ -190,14 +184,34 @@ void add_delete(CLI::App& noun, selection& chosen) {
 
 }  // namespace
 
-std::vector<loaded_job> load_checked_jobs(const std::string& path, const schedule_check& check) {
+std::string change_of(const json::object& o) {
+  if (o.at("created").as_bool()) return "created";
+  return o.at("changed").as_bool() ? "changed" : "same";
+}
+
+api_answer apply_files(session& s, const loaded_files& files, bool dry_run) {
+  json::array jobs, calendars;
+  for (const loaded_job& j : files.jobs) jobs.push_back(j.body);
+  for (const loaded_calendar& c : files.calendars) calendars.push_back(c.body);
+  json::object body;
+  body["jobs"] = std::move(jobs);
+  if (!calendars.empty()) body["calendars"] = std::move(calendars);
+  if (dry_run) body["dry_run"] = true;
+  try {
+    return s.api->call("POST", "/api/v1/jobs:apply", body);
+  } catch (const failure& f) {
+    throw at_place(files, f);
+  }
+}
+
+loaded_files load_checked_files(const std::string& path, const schedule_check& check) {
   auto loaded = load_job_files(path);
   if (!loaded) {
     throw failure{exit_usage,
                   loaded.error().detail + (loaded.error().hint.empty() ? "" : "; " + loaded.error().hint),
                   ""};
   }
-  for (const loaded_job& j : *loaded) {
+  for (const loaded_job& j : loaded->jobs) {
     if (!j.definition.schedule) continue;
     if (const auto wrong = check(*j.definition.schedule))
       throw failure{exit_usage, describe_at_place(j, *wrong), ""};

@@ -33,14 +33,19 @@ struct selection {
 void add_run_commands(CLI::App& root, selection& chosen);       // run …, submit, status, logs, wait, why
 void add_job_commands(CLI::App& root, selection& chosen);       // job …
 void add_schedule_commands(CLI::App& root, selection& chosen);  // schedule …
+void add_calendar_commands(CLI::App& root, selection& chosen);  // calendar …
 void add_worker_commands(CLI::App& root, selection& chosen);    // worker …
 void add_event_commands(CLI::App& root, selection& chosen);     // event …
 void add_system_commands(CLI::App& root, selection& chosen);    // config, version
 void add_dev_command(CLI::App& root, selection& chosen);        // dev
 
-struct loaded_job;
+struct loaded_files;
 /// Job files of a path, schedules checked too; throws failure with file, line and column.
-std::vector<loaded_job> load_checked_jobs(const std::string& path, const schedule_check& check);
+loaded_files load_checked_files(const std::string& path, const schedule_check& check);
+/// Sends them, all or nothing; what changed.
+api_answer apply_files(session& s, const loaded_files& files, bool dry_run);
+/// Created, changed or same.
+std::string change_of(const json::object& o);
 
 /// A verb below a noun, with the habits all share (global flags may follow it).
 CLI::App* add_verb(CLI::App& noun, const std::string& name, const std::string& help);

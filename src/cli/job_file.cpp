@@ -169,20 +169,47 @@ result<std::string> read_text(const fs::path& path) {
                     errc::too_large);
 }
 
-result<loaded_job> load_job_file(const fs::path& path) {
+/// Takes the calendars out of what a file says.
+result<std::vector<loaded_calendar>> take_calendars(const std::string& file, json::object& body,
+                                                    const std::map<std::string, text_place>& places) {
+  std::vector<loaded_calendar> found;
+  const json::value* list = body.if_contains("calendars");
+  if (list == nullptr) return found;
+  if (!list->is_array()) {
+    const refusal why{errc::bad_field, "calendars is a list of tables", "/calendars", "write [[calendars]]"};
+    return placed(file, place_in(places, why.pointer), why);
+  }
+  for (const json::value& item : list->as_array()) {
+    const std::string pointer = fmt::format("/calendars/{}", found.size());
+    auto days = protocol::decode_calendar(item);
+    if (!days) {
+      refusal why = days.error();
+      why.pointer = pointer + why.pointer;
+      return placed(file, place_in(places, why.pointer), why);
+    }
+    found.push_back({file, *std::move(days), item.as_object(), pointer, places});
+  }
+  body.erase("calendars");
+  return found;
+}
+
+result<loaded_files> load_job_file(const fs::path& path) {
   const auto text = read_text(path);
   if (!text) return text.error();
   const std::string file = path.string();
   const auto table = parse_toml(*text);
   if (!table) return placed(file, {table.error().line, table.error().column}, table.error().why);
   converter c;
-  loaded_job job{.file = file, .definition = {}, .body = c.object(*table, "", 1), .places = {}};
+  json::object body = c.object(*table, "", 1);
   if (c.fault) return placed(file, c.fault_place, *c.fault);
-  job.places = std::move(c.places);
-  auto definition = protocol::decode_job(job.body);
-  if (!definition) return placed(file, place_in(job.places, definition.error().pointer), definition.error());
-  job.definition = std::move(*definition);
-  return job;
+  auto calendars = take_calendars(file, body, c.places);
+  if (!calendars) return calendars.error();
+  loaded_files found{.jobs = {}, .calendars = *std::move(calendars)};
+  if (body.empty() && !found.calendars.empty()) return found;
+  auto definition = protocol::decode_job(body);
+  if (!definition) return placed(file, place_in(c.places, definition.error().pointer), definition.error());
+  found.jobs.push_back({file, *std::move(definition), std::move(body), std::move(c.places)});
+  return found;
 }
 
 result<std::vector<fs::path>> files_of(const fs::path& path) {
@@ -204,30 +231,44 @@ result<std::vector<fs::path>> files_of(const fs::path& path) {
 
 }  // namespace
 
-result<std::vector<loaded_job>> load_job_files(const fs::path& path) {
+result<loaded_files> load_job_files(const fs::path& path) {
   const auto files = files_of(path);
   if (!files) return files.error();
-  std::vector<loaded_job> jobs;
-  std::map<std::string, std::string> file_by_name;
+  loaded_files all;
+  std::map<std::string, std::string> file_of_job, file_of_calendar;
+  const auto twice = [](const char* what, const auto& earlier, const std::string& pointer) {
+    return refusal{
+        .code = errc::conflict,
+        .detail = fmt::format("the {} \"{}\" is in {} already", what, earlier->first, earlier->second),
+        .pointer = pointer,
+        .hint = "give one of the two another name"};
+  };
   for (const fs::path& file : *files) {
-    auto job = load_job_file(file);
-    if (!job) return job.error();
-    const auto [earlier, fresh] = file_by_name.emplace(job->definition.name, job->file);
-    if (!fresh) {
-      return placed(
-          job->file, place_in(job->places, "/name"),
-          {.code = errc::conflict,
-           .detail = fmt::format("the job \"{}\" is in {} already", earlier->first, earlier->second),
-           .pointer = "/name",
-           .hint = "give one of the two another name"});
+    auto one = load_job_file(file);
+    if (!one) return one.error();
+    for (loaded_job& job : one->jobs) {
+      const auto [earlier, fresh] = file_of_job.emplace(job.definition.name, job.file);
+      if (!fresh) return placed(job.file, place_in(job.places, "/name"), twice("job", earlier, "/name"));
+      all.jobs.push_back(std::move(job));
     }
-    jobs.push_back(*std::move(job));
+    for (loaded_calendar& c : one->calendars) {
+      const auto [earlier, fresh] = file_of_calendar.emplace(c.calendar.name, c.file);
+      const std::string pointer = c.pointer + "/name";
+      if (!fresh) return placed(c.file, place_in(c.places, pointer), twice("calendar", earlier, pointer));
+      all.calendars.push_back(std::move(c));
+    }
   }
-  return jobs;
+  return all;
 }
 
 std::string describe_at_place(const loaded_job& job, const refusal& why) {
   return with_place(job.file, place_in(job.places, why.pointer), why);
+}
+
+std::string describe_at_place(const loaded_calendar& c, const refusal& why) {
+  refusal here = why;
+  here.pointer = c.pointer + why.pointer;
+  return with_place(c.file, place_in(c.places, here.pointer), here);
 }
 
 }  // namespace orchestrator::cli

@@ -114,6 +114,15 @@ class field_reader {
 
   std::optional<refusal> read(piece field) {
     if (field.text == "?") return read_question_mark(field);
+    if (unit_ == unit::weekday && field.text.front() == '+') {
+      if (field.text.size() == 1) return refuse_here(field.position, "\"+\" is followed by nothing");
+      return read_list(field.from(1));
+    }
+    return read_list(field);
+  }
+
+ private:
+  std::optional<refusal> read_list(piece field) {
     const std::vector<piece> items = split(field, ',');
     if (items.size() > cron_items_per_field) {
       return refuse_here(items[cron_items_per_field].position,
@@ -126,12 +135,13 @@ class field_reader {
         return refuse_here(item.position, "\"*\" in a list makes the other items pointless",
                            "keep only one of them");
       }
+      if (is_nearest_weekday(item) && items.size() > 1)
+        return refuse_here(item.position, "\"W\" stands alone in its field: no list, no range");
       if (auto bad = read_item(item)) return bad;
     }
     return std::nullopt;
   }
 
- private:
   const unit_rule& rule() const { return rule_of(unit_); }
 
   refusal refuse_here(std::size_t position, const std::string& why, std::string hint = {},
@@ -167,11 +177,29 @@ class field_reader {
     return std::nullopt;
   }
 
+  bool is_nearest_weekday(piece item) const {
+    return unit_ == unit::day && item.text.size() > 1 && item.text.back() == 'W';
+  }
+
+  std::optional<refusal> read_nearest_weekday(piece day) const {
+    if (day.text == "L") {
+      return refuse_here(day.position, "\"LW\" (the last weekday) is not supported",
+                         "\"W\" takes a day of the month, as in 15W");
+    }
+    if (day.text.find_first_of("-/*") != std::string_view::npos)
+      return refuse_here(day.position, "\"W\" stands alone in its field: no list, no range");
+    const auto n = read_value(day, false);
+    if (!n) return n.error();
+    out_.nearest_weekdays |= std::uint64_t{1} << *n;
+    return std::nullopt;
+  }
+
   std::optional<refusal> read_item(piece item) const {
     if (unit_ == unit::day && item.text == "L") {
       out_.last_day = true;
       return std::nullopt;
     }
+    if (is_nearest_weekday(item)) return read_nearest_weekday(item.first(item.text.size() - 1));
     if (unit_ == unit::weekday) {
       const std::size_t mark = item.text.find('#');
       if (mark != std::string_view::npos) return read_nth(item.first(mark), item.from(mark + 1));
@@ -303,8 +331,9 @@ class field_reader {
                          "the last Friday of the month is FRI#L");
     }
     if (name == "H") return refuse_here(value.position, "Jenkins' \"H\" is not supported", "write a number");
-    if (unit_ == unit::day && name.back() == 'W') {
-      return refuse_here(value.position, "\"W\" (the nearest weekday) is not supported");
+    if (name == "W" || (unit_ == unit::day && name.back() == 'W')) {
+      return refuse_here(value.position, "\"W\" follows a day of the month, as a capital letter",
+                         "the weekday nearest to the 15th is 15W");
     }
     std::string hint;
     if (const auto near = nearest(name, names_here())) hint = "did you mean " + *near + "?";
@@ -319,7 +348,10 @@ class field_reader {
     if (c == '?') return refuse_here(position, "\"?\" stands alone in its field");
     if (c == '-') return refuse_here(position, "a second \"-\" in one range");
     if (c == '#') return refuse_here(position, "\"#\" is for the day of week only");
-    if (c == '+') return refuse_here(position, "\"+\" (both day fields must match) is not supported");
+    if (c == '+') {
+      return refuse_here(position, "\"+\" (both day fields must match) stands before the day of week only",
+                         "as in \"0 12 13 * +FRI\"");
+    }
     return refuse_here(position,
                        fmt::format("\"{}\" has no meaning here", printable(value.text.substr(at, 1))));
   }
@@ -381,7 +413,8 @@ result<field_set> read_fields(std::span<const piece> parts) {
   }
   const auto text_of = [&](unit u) { return parts[static_cast<std::size_t>(u) - skipped].text; };
   const auto open = [&](unit u) { return text_of(u).front() == '*' || text_of(u).front() == '?'; };
-  fields.either_day = !open(unit::day) && !open(unit::weekday);
+  const bool both_days = text_of(unit::weekday).front() == '+';
+  fields.either_day = !both_days && !open(unit::day) && !open(unit::weekday);
   fields.wildcard_time = open(unit::minute) || open(unit::hour);
   return fields;
 }

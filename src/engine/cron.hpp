@@ -1,9 +1,10 @@
-// Cron expressions. Follows the Open Cron Pattern Specification where it is settled (five or six fields,
-// lists, ranges, steps, names, `L`, `#`, `?`, @words); its `W`, `+` and year field are refused by name.
-// Called by timetable.cpp only.
+// Cron expressions. Follows the Open Cron Pattern Specification through 1.4 (five or six fields, lists,
+// ranges, steps, names, `L`, `#`, `W`, `+`, `?`, @words) but for its year field and `@reboot`, which are
+// refused by name, and for two rules of Vixie's cron that it changed: a day field that begins with `*` is no
+// restriction even with a step, and a date that no year has is refused. Called by timetable.cpp only.
 //
-//   [second 0-59] minute 0-59  hour 0-23  day of month 1-31|L  month 1-12|JAN-DEC
-//                                         day of week 0-7|SUN-SAT|5L|FRI#2|FRI#L
+//   [second 0-59] minute 0-59  hour 0-23  day of month 1-31|L|15W  month 1-12|JAN-DEC
+//                                         day of week [+]0-7|SUN-SAT|5L|FRI#2|FRI#L
 #pragma once
 
 #include <cstddef>

@@ -22,8 +22,18 @@ bool has(std::uint64_t set, int n) { return (set >> n & 1) != 0; }
 int lowest(std::uint64_t set) { return std::countr_zero(set); }
 int highest(std::uint64_t set) { return 63 - std::countl_zero(set); }
 
-std::uint64_t by_day(const field_set& fields, int length) {
+/// The day from Monday to Friday next to `day`: back from a Saturday, on from a Sunday, never out of the
+/// month.
+int nearest_weekday(int day, int weekday, int length) {
+  if (weekday == 6) return day == 1 ? 3 : day - 1;
+  if (weekday == 0) return day == length ? day - 2 : day + 1;
+  return day;
+}
+
+std::uint64_t by_day(const field_set& fields, int year, int month, int length) {
   std::uint64_t found = fields.days & bits(1, length);
+  for (std::uint64_t near = fields.nearest_weekdays & bits(1, length); near != 0; near &= near - 1)
+    found |= bit(nearest_weekday(lowest(near), weekday_of(year, month, lowest(near)), length));
   const bool beyond = (fields.days & bits(length + 1, 31)) != 0;
   if (fields.last_day || (fields.clamp_days && beyond)) found |= bit(length);
   return found;
@@ -87,7 +97,7 @@ local_seconds at(int year, int month, int day, time_of_day t) {
 
 std::uint64_t days_of_month(const field_set& fields, int year, int month) {
   const int length = days_in_month(year, month);
-  const std::uint64_t by_date = by_day(fields, length);
+  const std::uint64_t by_date = by_day(fields, year, month, length);
   const std::uint64_t by_name = by_weekday(fields, year, month, length);
   return fields.either_day ? by_date | by_name : by_date & by_name;
 }
@@ -96,6 +106,18 @@ bool matches(const field_set& fields, local_seconds t) {
   const civil_time c = seconds_to_civil(t);
   return has(fields.seconds, c.second) && has(fields.minutes, c.minute) && has(fields.hours, c.hour) &&
          has(fields.months, c.month) && has(days_of_month(fields, c.year, c.month), c.day);
+}
+
+day_rest rest_of_day(const field_set& fields, local_seconds from) {
+  const civil_time c = seconds_to_civil(from);
+  const auto in = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };
+  const std::uint64_t minutes = in(fields.minutes & bits(c.minute + 1, 59));
+  const std::uint64_t hours = in(fields.hours & bits(c.hour + 1, 23));
+  const std::uint64_t an_hour = in(fields.minutes) * in(fields.seconds);
+  const std::uint64_t count =
+      in(fields.seconds & bits(c.second, 59)) + minutes * in(fields.seconds) + hours * an_hour;
+  const time_of_day last{highest(fields.hours), highest(fields.minutes), highest(fields.seconds)};
+  return {count, at(c.year, c.month, c.day, last)};
 }
 
 std::optional<local_seconds> match_at_or_after(const field_set& fields, local_seconds from) {

@@ -28,6 +28,8 @@ struct field_set {
   /// By weekday, 0 = Sunday; bit k: its k-th in the month, 1..5, and bit 0: its last.
   std::array<std::uint8_t, 7> nth_weekdays{};
   bool last_day = false;  ///< the last day of the month too
+  /// Bit n: the day from Monday to Friday that is nearest to the n-th, within the same month.
+  std::uint64_t nearest_weekdays = 0;
   /// A day the month lacks is its last day: what a monthly schedule means and cron does not.
   bool clamp_days = false;
   /// Day of month and day of week are both restricted, so that either is enough. As in Vixie's cron a field
@@ -44,6 +46,13 @@ struct field_set {
 std::uint64_t days_of_month(const field_set& fields, int year, int month);
 
 bool matches(const field_set& fields, local_seconds at);
+
+/// How many matches lie from `from` to the end of its day, and the last of them. `from` itself must match.
+struct day_rest {
+  std::uint64_t count;
+  local_seconds last;
+};
+day_rest rest_of_day(const field_set& fields, local_seconds from);
 
 /// The earliest match at or after `from`; nothing beyond the last year.
 std::optional<local_seconds> match_at_or_after(const field_set& fields, local_seconds from);

@@ -28,7 +28,38 @@ refusal no_such_job(const std::string& name) {
 
 bool has_times(const std::optional<schedule>& s) { return s && s->kind != schedule_kind::manual; }
 
-std::optional<refusal> check_one(const job_definition& d, const std::string& pointer) {
+// A calendar that neither the store nor this list has.
+std::optional<refusal> check_calendars_of(const core& c, const apply_jobs& in, const schedule& s,
+                                          const std::string& pointer) {
+  for (const auto& [key, names] : {std::pair{"include", &s.include}, std::pair{"exclude", &s.exclude}}) {
+    for (std::size_t i = 0; i < names->size(); ++i) {
+      const std::string& name = (*names)[i];
+      const bool fresh = std::any_of(in.calendars.begin(), in.calendars.end(),
+                                     [&](const day_calendar& d) { return d.name == name; });
+      if (fresh || c.calendars.contains(name)) continue;
+      std::vector<std::string_view> known;
+      for (const auto& [each, days] : c.calendars) known.push_back(each);
+      const auto near = nearest(name, known);
+      return refuse(errc::bad_field, fmt::format("There is no calendar \"{}\".", printable(name)),
+                    fmt::format("{}/schedule/{}/{}", pointer, key, i),
+                    near ? "did you mean " + *near + "?" : "define it with [[calendars]] or calendar apply");
+    }
+  }
+  return std::nullopt;
+}
+
+// One time only: a time that passed would never come.
+std::optional<refusal> check_once(const core& c, const job_definition& d, const std::string& pointer) {
+  if (d.schedule->kind != schedule_kind::once || d.schedule->at > c.now.wall) return std::nullopt;
+  const auto old = c.jobs.find(d.name);
+  const auto& before = old == c.jobs.end() ? std::nullopt : old->second.job.definition.schedule;
+  if (before && before->kind == schedule_kind::once && before->at == d.schedule->at) return std::nullopt;
+  return refuse(errc::bad_field, fmt::format("{} is past.", to_rfc3339(d.schedule->at)),
+                pointer + "/schedule/at", "give a time to come, or run the job by hand");
+}
+
+std::optional<refusal> check_one(const core& c, const apply_jobs& in, const job_definition& d,
+                                 const std::string& pointer) {
   if (!is_valid_name(d.name)) {
     return refuse(errc::bad_field, "A job's name must match [A-Za-z0-9][A-Za-z0-9_.-]{0,127}.",
                   pointer + "/name");
@@ -36,10 +67,11 @@ std::optional<refusal> check_one(const job_definition& d, const std::string& poi
   if (!d.schedule) return std::nullopt;
   if (auto wrong = check_schedule(*d.schedule)) {
     wrong->detail = fmt::format("Job {}: {}", d.name, wrong->detail);
-    wrong->pointer = pointer + "/schedule" + wrong->pointer;
+    wrong->pointer = pointer + wrong->pointer;
     return wrong;
   }
-  return std::nullopt;
+  if (auto wrong = check_once(c, d, pointer)) return wrong;
+  return check_calendars_of(c, in, *d.schedule, pointer);
 }
 
 // Counts what the table would hold after the list is applied.
@@ -73,13 +105,33 @@ std::optional<refusal> check_version(const core& c, const apply_jobs& in) {
                 "", "Read it again and repeat the change.");
 }
 
+std::optional<refusal> check_calendar_list(const core& c, const apply_jobs& in) {
+  std::set<std::string> names;
+  for (const auto& [name, days] : c.calendars) names.insert(name);
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < in.calendars.size(); ++i) {
+    names.insert(in.calendars[i].name);
+    if (seen.insert(in.calendars[i].name).second) continue;
+    return refuse(errc::bad_field, fmt::format("Calendar {} is in the list twice.", in.calendars[i].name),
+                  fmt::format("/calendars/{}/name", i));
+  }
+  if (names.size() <= limits::calendars) return std::nullopt;
+  return refuse(errc::limit, fmt::format("There would be more than {} calendars.", limits::calendars),
+                "/calendars");
+}
+
 std::optional<refusal> check_all(const core& c, const apply_jobs& in) {
   if (c.stopping) return refuse(errc::unavailable, "The server is stopping.", "", "Try again when it is up.");
   if (auto full = refuse_change(c)) return full;
+  if (c.instants_wanted) {
+    return refuse(errc::unavailable, "The clock was set; what was decided around its new time is being read.",
+                  "", "Try again in a moment.");
+  }
+  if (auto wrong = check_calendar_list(c, in)) return wrong;
   std::set<std::string> seen;
   for (std::size_t i = 0; i < in.jobs.size(); ++i) {
     const std::string pointer = in.jobs.size() == 1 ? "" : fmt::format("/{}", i);
-    if (auto wrong = check_one(in.jobs[i], pointer)) return wrong;
+    if (auto wrong = check_one(c, in, in.jobs[i], pointer)) return wrong;
     if (auto wrong = refuse_oversize(in.jobs[i].spec, in.jobs[i].spec.args)) {
       wrong->pointer = pointer + wrong->pointer;
       return wrong;
@@ -98,6 +150,14 @@ bool same_rhythm(const std::optional<schedule>& a, const std::optional<schedule>
   return a && b && a->kind == b->kind && a->every == b->every;
 }
 
+// Up to where the instants of a job count as decided after a change. Those before it are not decided by the
+// new rule, but for those that the old one still had before it, waiting for their jitter.
+wall_time cursor_after_change(const core& c, const job_entry& j, const job_definition& d) {
+  if (!j.job.cursor || !d.schedule) return c.now.wall;
+  const milliseconds waits = std::min(j.delay, start_delay(*d.schedule, d.name));
+  return std::max(*j.job.cursor, c.now.wall - waits);
+}
+
 void install(core& c, const job_definition& d, jobs_answer::change& change) {
   const auto [at, fresh] = c.jobs.try_emplace(d.name);
   job_entry& j = at->second;
@@ -107,6 +167,7 @@ void install(core& c, const job_definition& d, jobs_answer::change& change) {
     j.job.name = d.name;
     j.job.created_at = c.now.wall;
   } else {
+    fire_before_change(c, j);
     ++j.job.version;
     if (has_times(j.job.definition.schedule)) --c.schedules;
   }
@@ -121,7 +182,7 @@ void install(core& c, const job_definition& d, jobs_answer::change& change) {
   }
   j.job.definition = d;
   j.job.updated_at = c.now.wall;
-  j.job.cursor = c.now.wall;  // instants before an edit are not decided by the new rule
+  j.job.cursor = cursor_after_change(c, j, d);
   j.text = text_of(d);
   j.times.reset();
   arm_schedule(c, j);
@@ -132,8 +193,46 @@ void install(core& c, const job_definition& d, jobs_answer::change& change) {
   change.version = j.job.version;
 }
 
+bool names_calendar(const schedule& s, const std::string& name) {
+  const auto has = [&](const std::vector<std::string>& list) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  };
+  return has(s.include) || has(s.exclude);
+}
+
+// Schedules that name it follow its new days from now on; what is due is decided by the old ones.
+void install(core& c, const day_calendar& days) {
+  std::vector<job_entry*> users;
+  for (auto& [name, j] : c.jobs) {
+    const auto& s = j.job.definition.schedule;
+    if (s && names_calendar(*s, days.name)) users.push_back(&j);
+  }
+  for (job_entry* j : users) fire_before_change(c, *j);
+  c.calendars[days.name] = std::make_shared<const day_calendar>(days);
+  for (job_entry* j : users) {
+    j->times.reset();
+    arm_schedule(c, *j);
+  }
+  c.step.first.emplace_back(
+      put_calendar{days.name, protocol::write_json(protocol::encode_calendar(days)), c.now.wall});
+  put_fact(c, "calendar.applied", "calendar/" + days.name, "{}");
+}
+
+void apply_calendars(core& c, const apply_jobs& in, jobs_answer& a) {
+  for (const day_calendar& d : in.calendars) {
+    const auto old = c.calendars.find(d.name);
+    jobs_answer::change change;
+    change.name = d.name;
+    change.created = old == c.calendars.end();
+    change.changed = change.created || !(*old->second == d);
+    if (change.changed && !in.dry_run) install(c, d);
+    a.calendars.push_back(std::move(change));
+  }
+}
+
 void apply(core& c, const apply_jobs& in) {
   jobs_answer a;
+  apply_calendars(c, in, a);
   for (const job_definition& d : in.jobs) {
     const auto old = c.jobs.find(d.name);
     jobs_answer::change change;
@@ -155,6 +254,14 @@ std::set<std::string> missing_zones(core& c, const apply_jobs& in) {
     want_zone(c, d.schedule->time_zone);
     if (!has_zone(c, d.schedule->time_zone)) missing.insert(d.schedule->time_zone);
   }
+  // What is due of a job is decided by its old rule first, which may wait for its zone after a start.
+  for (const job_definition& d : in.jobs) {
+    const auto old = c.jobs.find(d.name);
+    if (old == c.jobs.end() || !has_times(old->second.job.definition.schedule)) continue;
+    const std::string& zone = old->second.job.definition.schedule->time_zone;
+    const auto known = c.zones.find(zone);
+    if (known != c.zones.end() && known->second.loading) missing.insert(zone);
+  }
   return missing;
 }
 
@@ -174,6 +281,7 @@ void refuse_zone(core& c, const std::string& zone) {
 }
 
 void end_job(core& c, job_entry& j) {
+  miss_before_end(c, j);
   disarm_schedule(c, j);
   if (has_times(j.job.definition.schedule)) --c.schedules;
   c.step.rest.emplace_back(orchestrator::delete_job{j.job.name});
@@ -226,6 +334,26 @@ void on(core& c, const zone_loaded& in) {
   for (const parked_apply& p : ready) on(c, p.what);
 }
 
+void on(core& c, const remove_calendar& in) {
+  if (auto full = refuse_change(c)) return respond(c, in.request, std::move(*full));
+  const auto found = c.calendars.find(in.name);
+  if (found == c.calendars.end()) {
+    return respond(c, in.request,
+                   refuse(errc::not_found, fmt::format("There is no calendar \"{}\".", printable(in.name))));
+  }
+  for (const auto& [name, j] : c.jobs) {
+    const auto& s = j.job.definition.schedule;
+    if (!s || !names_calendar(*s, in.name)) continue;
+    return respond(c, in.request,
+                   refuse(errc::conflict, fmt::format("The schedule of job {} names the calendar.", name), "",
+                          "Take it out of the schedule first."));
+  }
+  c.calendars.erase(found);
+  c.step.rest.emplace_back(delete_calendar{in.name});
+  put_fact(c, "calendar.deleted", "calendar/" + in.name, "{}");
+  respond(c, in.request, done_answer{});
+}
+
 void on(core& c, const delete_job& in) {
   if (auto full = refuse_change(c)) return respond(c, in.request, std::move(*full));
   const auto found = c.jobs.find(in.name);
@@ -256,6 +384,7 @@ void on(core& c, const pause_job& in) {
   job_entry& j = found->second;
   bool& flag = in.schedule_only ? j.job.schedule_paused : j.job.paused;
   if (flag != in.paused) {
+    fire_before_change(c, j);
     flag = in.paused;
     j.job.updated_at = c.now.wall;
     c.step.first.emplace_back(put_job{j.job, j.text});

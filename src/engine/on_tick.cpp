@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "backfill.hpp"
 #include "leases.hpp"
 #include "on_worker.hpp"
 #include "requests.hpp"
@@ -91,8 +92,8 @@ void refresh_deadline(core& c) {
 void on(core& c, const tick&) {
   const bool went_back = c.now.wall + wall_step_back < c.last_wall;
   c.last_wall = c.now.wall;
+  watch_wall_clock(c);  // before the cursors: what they take back must be in memory
   if (went_back) recheck_cursors(c);
-  watch_wall_clock(c);
   const bool more_timers = fire_timers(c);
   release_delayed(c);
   const bool more_instants = fire_due(c);
@@ -118,6 +119,7 @@ void on(core& c, const persisted& in) {
   let_depart(c);
   drop_durable_loose(c);
   ask_for_instants(c);
+  ask_for_fired(c);
 }
 
 void on(core& c, const output_persisted& in) {

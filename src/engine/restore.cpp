@@ -9,6 +9,7 @@
 #include <orchestrator/protocol/definitions.hpp>
 
 #include "leases.hpp"
+#include "ledger.hpp"
 #include "on_tick.hpp"
 #include "on_worker.hpp"
 #include "runs.hpp"
@@ -71,6 +72,16 @@ void restore_specs(core& c, const snapshot& from) {
   }
 }
 
+void restore_calendars(core& c, const snapshot& from) {
+  for (const stored_calendar& stored : from.calendars) {
+    const auto parsed = protocol::parse_json(stored.text);
+    ORC_CHECK(parsed.has_value(), "a stored calendar is not JSON");
+    auto days = protocol::decode_calendar(*parsed);
+    ORC_CHECK(days.has_value(), "a stored calendar cannot be read");
+    c.calendars[stored.name] = std::make_shared<const day_calendar>(std::move(*days));
+  }
+}
+
 void restore_jobs(core& c, const snapshot& from) {
   for (const stored_job& stored : from.jobs) {
     const auto parsed = protocol::parse_json(stored.text);
@@ -88,9 +99,7 @@ void restore_jobs(core& c, const snapshot& from) {
     const auto& s = j.job.definition.schedule;
     if (s && s->kind != schedule_kind::manual) ++c.schedules;
   }
-  for (const auto& [name, instants] : from.recent_instants) {
-    c.recent_instants[name].insert(instants.begin(), instants.end());
-  }
+  remember_rows(c, from.instants);
 }
 
 bool needs_details(const run& row) {
@@ -193,6 +202,7 @@ void on(core& c, const started& in) {
   c.runs.reserve(from.runs.size());
   restore_workers(c, from);
   restore_specs(c, from);
+  restore_calendars(c, from);
   restore_jobs(c, from);
   // By id, so that sets are filled at their end; attempts by lease, as each run lists them.
   std::vector<const run*> runs;

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "ledger.hpp"
 #include "requests.hpp"
 #include "runs.hpp"
 #include "step.hpp"
@@ -16,70 +17,61 @@ namespace orchestrator::engine {
 namespace {
 
 constexpr std::size_t jobs_a_step = 500;
+constexpr std::size_t rows_a_step = 4'000;
+// Rows without a run that one turn of one job may write; the rest follows in the next step.
+constexpr std::size_t spans_a_turn = 200;
+constexpr std::size_t on_time_a_turn = 64;  // 1 s is the shortest interval, so ten seconds hold far fewer
 // An instant no older than this is on time: a busy second or a short restart is not "missed".
 constexpr milliseconds punctual{10'000};
 // A cursor further ahead than this was set by a clock that was wrong; it would silence the job until then.
 constexpr std::chrono::hours cursor_ahead_max{25};
-constexpr std::chrono::hours instants_kept{48};
 // Within such a step of the wall clock memory has every decided instant that could come again.
 constexpr std::chrono::hours step_covered{24};
+constexpr milliseconds tick_of_time{1};
 
-// What is due of one job: instants on time, and the missed ones its catch-up rule still wants.
-struct due_instants {
-  std::vector<upcoming_instant> late;      ///< oldest first
-  std::vector<upcoming_instant> on_time;   ///< oldest first
-  std::optional<upcoming_instant> missed;  ///< the latest that is not caught up
-};
+bool is_held(const job_entry& j) { return j.job.paused || j.job.schedule_paused; }
 
-void collect_on_time(const core& c, const job_entry& j, wall_time after, due_instants& due) {
-  for (auto next = j.times->next(after); next && next->instant <= c.now.wall;
-       next = j.times->next(next->instant)) {
-    due.on_time.push_back(*next);
-    if (due.on_time.size() > 64) break;  // 1 s is the shortest interval, so ten seconds hold far fewer
-  }
+/// The time by which a job's instants are due: jitter makes its clock run late.
+wall_time now_of(const core& c, const job_entry& j) { return c.now.wall - j.delay; }
+
+/// Where its on-time instants begin.
+wall_time punctual_from(const core& c, const job_entry& j) {
+  const milliseconds tolerance =
+      std::clamp<milliseconds>(j.job.definition.schedule->start_deadline, seconds{1}, punctual);
+  return std::max(*j.job.cursor, now_of(c, j) - tolerance);
 }
 
-// Walks back from the latest missed instant as far as the rule allows.
-void collect_missed(const core& c, const job_entry& j, wall_time until, due_instants& due) {
+/// Instants that get a run if nothing objects, oldest first; `late` first.
+struct due_instant {
+  upcoming_instant what;
+  bool late = false;
+};
+
+// Walks back from the latest missed instant as far as the catch-up rule allows.
+void collect_late(const core& c, const job_entry& j, wall_time until, std::vector<due_instant>& due) {
   const schedule& s = *j.job.definition.schedule;
-  const wall_time cursor = *j.job.cursor;
-  const bool newer_exists = !due.on_time.empty();
+  const bool newer_exists = !due.empty();
   std::size_t most = 0;
   if (s.catch_up == catch_up_policy::all) most = limits::catch_up_runs;
   if (s.catch_up == catch_up_policy::latest && !newer_exists) most = 1;
-  wall_time at = until;
-  while (cursor < at) {
-    const auto found = j.times->latest(cursor, at);
-    if (!found) return;
-    if (due.late.size() >= most || c.now.wall - found->instant > s.start_deadline) {
-      due.missed = found;
-      return;
-    }
-    due.late.insert(due.late.begin(), *found);
-    at = found->instant - milliseconds{1};
+  for (wall_time at = until; most > 0 && *j.job.cursor < at; --most) {
+    const auto found = j.times->latest(*j.job.cursor, at);
+    if (!found || now_of(c, j) - found->instant > s.start_deadline) return;
+    due.insert(due.begin(), {*found, true});
+    at = found->instant - tick_of_time;
   }
 }
 
-due_instants collect(const core& c, const job_entry& j) {
-  due_instants due;
-  const milliseconds tolerance =
-      std::clamp<milliseconds>(j.job.definition.schedule->start_deadline, seconds{1}, punctual);
-  const wall_time boundary = std::max(*j.job.cursor, c.now.wall - tolerance);
-  collect_on_time(c, j, boundary, due);
-  collect_missed(c, j, boundary, due);
+std::vector<due_instant> collect(const core& c, const job_entry& j) {
+  std::vector<due_instant> due;
+  if (is_held(j)) return due;
+  const wall_time boundary = punctual_from(c, j);
+  for (auto next = j.times->next(boundary);
+       next && next->instant <= now_of(c, j) && due.size() < on_time_a_turn;
+       next = j.times->next(next->instant))
+    due.push_back({*next, false});
+  collect_late(c, j, boundary, due);
   return due;
-}
-
-void record(core& c, job_entry& j, const upcoming_instant& i, instant_outcome outcome, const run_entry* r,
-            std::string rule) {
-  c.recent_instants[j.job.name].insert(i.instant);
-  if (planted(defect::cursor_not_durable)) return;
-  c.step.rest.emplace_back(
-      put_instant{j.job.name, i.instant, outcome, r ? std::optional(r->id) : std::nullopt, rule});
-  fact_data data;
-  data.add("instant", to_rfc3339(i.instant)).add("outcome", to_string(outcome)).add_if("rule", rule);
-  if (r != nullptr) data.add("run", to_string(r->id));
-  put_fact(c, r != nullptr ? "schedule.fired" : "schedule.skipped", "job/" + j.job.name, data.take());
 }
 
 // What the overlap rule says about an instant while earlier runs live; nothing: go ahead.
@@ -110,66 +102,123 @@ instant_outcome outcome_of(const upcoming_instant& i, bool late) {
   return i.note == "gap_shifted" ? instant_outcome::gap_shifted : instant_outcome::ran;
 }
 
+void decide_without_run(core& c, const job_entry& j, wall_time instant, instant_outcome outcome,
+                        const std::string& rule) {
+  record_quiet(c, j.job.name, {instant, instant, 1, instant_kind::fires, ""}, outcome, rule);
+}
+
 void decide(core& c, job_entry& j, const upcoming_instant& i, bool late) {
-  const auto known = c.recent_instants.find(j.job.name);
-  if (known != c.recent_instants.end() && known->second.contains(i.instant)) return;
-  if (j.job.paused || j.job.schedule_paused)
-    return record(c, j, i, instant_outcome::paused, nullptr, "paused");
-  if (c.counts.queued + c.counts.retry_wait >= c.settings.max_queued_runs) {
-    return record(c, j, i, instant_outcome::rejected, nullptr, "queue full");
-  }
-  if (const auto objection = overlap_objection(c, j)) {
-    return record(c, j, i, instant_outcome::skipped_overlap, nullptr, *objection);
-  }
+  if (is_decided(c, j.job.name, i.instant)) return;
+  if (c.counts.queued + c.counts.retry_wait >= c.settings.max_queued_runs)
+    return decide_without_run(c, j, i.instant, instant_outcome::rejected, "queue full");
+  if (const auto objection = overlap_objection(c, j))
+    return decide_without_run(c, j, i.instant, instant_outcome::skipped_overlap, *objection);
   run_origin from;
   from.name = j.job.name;
   from.job_version = j.job.version;
   from.spec = j.spec;
   from.instant = i.instant;
   const run_entry& r = create_run(c, from);
-  record(c, j, i, outcome_of(i, late), &r, late ? "catch_up" : i.note);
+  record_run(c, j.job.name, i.instant, outcome_of(i, late), r.id, late ? "catch_up" : i.note);
 }
 
-void record_missed(core& c, job_entry& j, const upcoming_instant& i) {
-  const auto known = c.recent_instants.find(j.job.name);
-  if (known != c.recent_instants.end() && known->second.contains(i.instant)) return;
-  const bool paused = j.job.paused || j.job.schedule_paused;
-  record(c, j, i, paused ? instant_outcome::paused : instant_outcome::missed, nullptr,
-         paused ? "paused" : "catch_up");
-}
-
-void forget_old_instants(core& c, const std::string& name) {
-  const auto known = c.recent_instants.find(name);
-  if (known == c.recent_instants.end()) return;
-  std::erase_if(known->second, [&](wall_time t) { return t <= c.now.wall - instants_kept; });
-  if (known->second.empty()) c.recent_instants.erase(known);
-}
-
-void fire(core& c, job_entry& j) {
-  const due_instants due = collect(c, j);
-  if (due.missed) record_missed(c, j, *due.missed);
-  for (const upcoming_instant& i : due.late) decide(c, j, i, true);
-  for (const upcoming_instant& i : due.on_time) decide(c, j, i, false);
-  if (!due.on_time.empty()) {
-    j.job.cursor = due.on_time.back().instant;
-  } else {
-    j.job.cursor = c.now.wall;  // all up to now is decided, whether it was caught up or not
+/// What becomes of instants that nobody decides to run: those the calendar leaves out, and those that fire
+/// while the schedule is held or that were missed.
+void record_span(core& c, const job_entry& j, const instant_span& span, const std::string& missed_by) {
+  switch (span.kind) {
+    case instant_kind::fold_merged:
+      return record_quiet(c, j.job.name, span, instant_outcome::fold_merged, "fold first");
+    case instant_kind::gap_skipped:
+      return record_quiet(c, j.job.name, span, instant_outcome::skipped_calendar, "gap skip");
+    case instant_kind::excluded:
+      return record_quiet(c, j.job.name, span, instant_outcome::skipped_calendar, span.rule);
+    case instant_kind::fires: break;
   }
+  if (is_held(j)) return record_quiet(c, j.job.name, span, instant_outcome::paused, "paused");
+  record_quiet(c, j.job.name, span, instant_outcome::missed, missed_by);
+}
+
+// Accounts for all instants later than the cursor and not later than `until`, and moves the cursor there.
+// False: the turn's share is used up, and the cursor stands where it went on to.
+bool account(core& c, job_entry& j, wall_time until, const std::string& missed_by, std::size_t& share) {
+  while (*j.job.cursor < until) {
+    if (share == 0) return false;
+    // An instant that a wrong clock fired ahead of time has its row already.
+    const auto fired = next_fired(c, j.job.name, *j.job.cursor);
+    const wall_time end = fired && *fired <= until ? *fired - tick_of_time : until;
+    const std::vector<instant_span> spans = j.times->account(*j.job.cursor, end, share);
+    for (const instant_span& span : spans) record_span(c, j, span, missed_by);
+    const bool cut = spans.size() == share;
+    share -= spans.size();
+    if (cut) {
+      j.job.cursor = spans.back().last;
+      return false;
+    }
+    j.job.cursor = end == until ? until : *fired;
+  }
+  return true;
+}
+
+std::string catch_up_rule(const schedule& s) {
+  switch (s.catch_up) {
+    case catch_up_policy::none: return "catch_up none";
+    case catch_up_policy::latest: return "catch_up latest";
+    case catch_up_policy::all: break;
+  }
+  return "catch_up all";
+}
+
+// The instants that are too old for any catch-up rule, up to the first that is not.
+bool account_for_old(core& c, job_entry& j, wall_time first_due, std::size_t& share) {
+  const schedule& s = *j.job.definition.schedule;
+  if (s.catch_up == catch_up_policy::none) return true;
+  const wall_time end = std::min(now_of(c, j) - s.start_deadline, first_due) - tick_of_time;
+  return end <= *j.job.cursor || account(c, j, end, "start_deadline", share);
+}
+
+// Decides what is due of one job, oldest first, until its share of this turn is used up.
+void fire(core& c, job_entry& j) {
+  std::size_t share = spans_a_turn;
+  const wall_time now = now_of(c, j);
+  const std::vector<due_instant> due = collect(c, j);
+  const std::string rule = catch_up_rule(*j.job.definition.schedule);
+  bool whole = account_for_old(c, j, due.empty() ? now : due.front().what.instant, share);
+  for (const due_instant& d : due) {
+    if (!whole || !(whole = account(c, j, d.what.instant - tick_of_time, rule, share))) break;
+    decide(c, j, d.what, d.late);
+    j.job.cursor = d.what.instant;
+  }
+  // More may be due than one turn collects; those are on time in the next one as well.
+  if (whole && due.size() < on_time_a_turn) account(c, j, now, rule, share);
   if (!planted(defect::cursor_not_durable)) c.step.rest.emplace_back(put_cursor{j.job.name, *j.job.cursor});
-  forget_old_instants(c, j.job.name);
+  forget_old_rows(c, j.job.name);
   arm_schedule(c, j);
 }
 
-// A cursor in the far future comes from a clock that was wrong once.
+bool may_fire(const core& c) {
+  // With a full disk no run could be stored. The instants wait, and then follow their catch-up rule.
+  return !c.disk_full && !c.stopping && !c.instants_wanted;
+}
+
+// A cursor in the far future comes from a clock that was wrong once. What was decided ahead of time is taken
+// back, but for the runs, which were made.
 void check_cursor(core& c, job_entry& j) {
-  if (!j.job.cursor || *j.job.cursor <= c.now.wall + cursor_ahead_max) return;
+  if (c.instants_wanted || !j.job.cursor || *j.job.cursor <= now_of(c, j) + cursor_ahead_max) return;
   log(c, note_level::warning,
       fmt::format(
           "The schedule of job {} had been decided up to {}, more than 25 h ahead of the clock. It goes on "
           "from now.",
           j.job.name, to_rfc3339(*j.job.cursor)));
-  j.job.cursor = c.now.wall;
+  j.job.cursor = now_of(c, j);
+  withdraw_after(c, j.job.name, *j.job.cursor, *j.times);
   c.step.rest.emplace_back(put_cursor{j.job.name, *j.job.cursor});
+}
+
+day_filter filter_of(const core& c, const schedule& s) {
+  day_filter days;
+  for (const std::string& name : s.include) days.include.push_back(c.calendars.at(name));
+  for (const std::string& name : s.exclude) days.exclude.push_back(c.calendars.at(name));
+  return days;
 }
 
 }  // namespace
@@ -204,30 +253,39 @@ void arm_schedule(core& c, job_entry& j) {
   if (!j.times) {
     want_zone(c, s->time_zone);
     if (!has_zone(c, s->time_zone)) return;
-    auto made = make_calendar(*s, j.job.schedule_anchor, c.zones.at(s->time_zone).table);
+    auto made = make_calendar(*s, j.job.schedule_anchor, c.zones.at(s->time_zone).table, filter_of(c, *s));
     if (!made) {
       log(c, note_level::warning,
           fmt::format("The schedule of job {} cannot be used: {}", j.job.name, made.error().detail));
       return;
     }
     j.times = std::move(*made);
+    j.delay = start_delay(*s, j.job.name);
   }
-  if (!j.job.cursor) j.job.cursor = c.now.wall;
+  if (!j.job.cursor) j.job.cursor = now_of(c, j);
   check_cursor(c, j);
-  const auto next = j.times->next(*j.job.cursor);
+  const auto next = j.times->next_of_any_kind(*j.job.cursor);
   if (!next) return;
-  j.due = next->instant;
+  j.due = *next + j.delay;
   c.due.insert({*j.due, j.job.name});
 }
 
 bool fire_due(core& c) {
-  // With a full disk no run could be stored. The instants wait, and then follow their catch-up rule.
-  if (c.disk_full || c.stopping || c.instants_wanted) return false;
+  if (!may_fire(c)) return false;
   for (std::size_t fired = 0; !c.due.empty() && c.due.begin()->first <= c.now.wall; ++fired) {
-    if (fired == jobs_a_step) return true;
+    if (fired == jobs_a_step || c.step.rest.size() > rows_a_step) return true;
     fire(c, c.jobs.find(c.due.begin()->second)->second);
   }
   return false;
+}
+
+void miss_before_end(core& c, job_entry& j) {
+  std::size_t share = spans_a_turn;
+  if (may_fire(c) && j.due && *j.due <= c.now.wall) account(c, j, now_of(c, j), "job deleted", share);
+}
+
+void fire_before_change(core& c, job_entry& j) {
+  while (may_fire(c) && j.due && *j.due <= c.now.wall) fire(c, j);
 }
 
 nanoseconds wall_offset(const core& c) {
@@ -254,8 +312,8 @@ void on(core& c, const instants_loaded& in) {
   if (c.instants_asked != in.after) return;  // the clock was set once more since
   c.instants_asked.reset();
   c.instants_wanted.reset();
-  for (const auto& [name, instants] : in.instants)
-    c.recent_instants[name].insert(instants.begin(), instants.end());
+  remember_rows(c, in.instants);
+  recheck_cursors(c);
   c.more_work = true;
 }
 

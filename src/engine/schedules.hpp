@@ -17,6 +17,11 @@ void arm_schedule(core& c, job_entry& j);
 void disarm_schedule(core& c, job_entry& j);
 /// Decides the instants that are due. Bounded: true if more are due still.
 bool fire_due(core& c);
+/// Decides what is due of one job now, by the rule that held until now: a pause or an edit at the very
+/// instant neither loses nor doubles it.
+void fire_before_change(core& c, job_entry& j);
+/// The job is about to be deleted: what is due of it is missed, and the ledger says so.
+void miss_before_end(core& c, job_entry& j);
 /// The wall clock went back: cursors far in the future would silence their jobs.
 void recheck_cursors(core& c);
 /// How far the wall clock is ahead of the monotonic one: it changes when the clock is set.

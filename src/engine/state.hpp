@@ -179,6 +179,13 @@ struct job_entry {
   name_entry* name = nullptr;
   std::unique_ptr<calendar> times;  ///< empty while its zone is loading, or without a schedule
   std::optional<wall_time> due;     ///< its place in core::due
+  milliseconds delay{0};            ///< by its schedule's jitter: its clock runs so much late
+};
+
+/// The newest part of the ledger of one job name.
+struct ledger_memory {
+  std::set<wall_time> fired;                  ///< instants with a run
+  std::map<wall_time, stored_instant> quiet;  ///< rows without one, by their first instant
 };
 
 struct zone_entry {
@@ -319,8 +326,11 @@ struct core {
   std::map<std::string, zone_entry> zones;
   std::deque<parked_apply> parked_applies;
   std::set<std::pair<wall_time, std::string>> due;
-  std::map<std::string, std::set<wall_time>> recent_instants;  ///< outlives its job
-  nanoseconds instants_offset{0};  ///< wall less monotonic time when recent_instants were read from the store
+  std::map<std::string, ledger_memory> ledgers;  ///< outlive their jobs
+  std::map<std::string, std::shared_ptr<const day_calendar>, std::less<>> calendars;
+  std::deque<backfill_schedule> backfills;      ///< the first is under way
+  std::optional<std::uint64_t> backfill_waits;  ///< until this batch is durable, then its look-up is made
+  nanoseconds instants_offset{0};  ///< wall less monotonic time when the ledgers were read from the store
   std::optional<std::uint64_t> instants_wanted;  ///< schedules wait: they are read again behind this batch
   std::optional<wall_time> instants_asked;       ///< the `after` of the look-up under way
 

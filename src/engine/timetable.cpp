@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <orchestrator/base/check.hpp>
+#include <orchestrator/base/text.hpp>
 #include <orchestrator/engine/timetable.hpp>
 
 #include "cron.hpp"
@@ -100,118 +101,158 @@ class zone_map {
   std::shared_ptr<const zone_table> table_;
 };
 
-/// Follows the wall clock or real time, as the head of this file says.
-class field_calendar final : public calendar {
- public:
-  field_calendar(const field_set& fields, gap_policy gap, fold_policy fold, zone_map zone)
-      : fields_(fields), gap_(gap), fold_(fold), zone_(std::move(zone)) {}
+/// One instant as the rule and the zone make it, before named calendars are asked.
+struct candidate {
+  upcoming_instant what;
+  instant_kind kind = instant_kind::fires;
+};
 
-  std::optional<upcoming_instant> next(wall_time after) const override {
+/// How many instants lie from one to the end of its local day, and the last of them.
+struct rest_of_span {
+  std::uint64_t count;
+  wall_time last;
+};
+
+/// Yields the instants of a rule in a zone, of every kind but `excluded`.
+class instant_source {
+ public:
+  explicit instant_source(zone_map zone) : zone_(std::move(zone)) {}
+  virtual ~instant_source() = default;
+  virtual std::optional<candidate> next(wall_time after) const = 0;
+  /// At or before `at`, strictly after `after`.
+  virtual std::optional<candidate> latest(wall_time after, wall_time at) const = 0;
+  /// Of the instants from `from`, which fires, to before `day_end`: the zone does not change in between.
+  virtual rest_of_span rest(const upcoming_instant& from, wall_time day_end) const = 0;
+  const zone_map& zone() const { return zone_; }
+
+ private:
+  zone_map zone_;
+};
+
+/// Follows the wall clock or real time, as the head of this file says.
+class field_source final : public instant_source {
+ public:
+  field_source(const field_set& fields, gap_policy gap, fold_policy fold, zone_map zone)
+      : instant_source(std::move(zone)), fields_(fields), gap_(gap), fold_(fold) {}
+
+  std::optional<candidate> next(wall_time after) const override {
     const utc_seconds from = whole_seconds(after);
-    const auto real = fields_.wildcard_time || fold_ == fold_policy::both ? next_real(from) : std::nullopt;
+    const auto real = next_real(from);
     if (fields_.wildcard_time) return real;
     auto wall = next_wall(from);
-    if (!real || (wall && wall->instant <= real->instant)) return wall;
+    if (!real || (wall && wall->what.instant <= real->what.instant)) return wall;
     return second_pass(*real);
   }
 
-  std::optional<upcoming_instant> latest(wall_time after, wall_time at) const override {
+  std::optional<candidate> latest(wall_time after, wall_time at) const override {
     const utc_seconds bound = whole_seconds(after);
     const utc_seconds from = whole_seconds(at);
     if (from <= bound) return std::nullopt;
-    const auto real =
-        fields_.wildcard_time || fold_ == fold_policy::both ? latest_real(bound, from) : std::nullopt;
+    const auto real = latest_real(bound, from);
     if (fields_.wildcard_time) return real;
     auto wall = latest_wall(bound, from);
-    if (!real || (wall && wall->instant >= real->instant)) return wall;
+    if (!real || (wall && wall->what.instant >= real->what.instant)) return wall;
     return second_pass(*real);
   }
 
+  rest_of_span rest(const upcoming_instant& from, wall_time) const override {
+    if (!matches(fields_, whole_seconds(from.instant) + from.utc_offset))
+      return {1, from.instant};  // shifted
+    const day_rest found = rest_of_day(fields_, whole_seconds(from.instant) + from.utc_offset);
+    return {found.count, to_wall(found.last - from.utc_offset)};
+  }
+
  private:
-  upcoming_instant instant_in(std::size_t stretch, utc_seconds at, const char* note = "") const {
-    return {to_wall(at), zone_.offset(stretch), note};
+  candidate instant_in(std::size_t stretch, utc_seconds at, const char* note = "",
+                       instant_kind kind = instant_kind::fires) const {
+    return {{to_wall(at), zone().offset(stretch), note}, kind};
   }
 
-  /// Both passes are wanted, and the wall clock's rule did not yield this instant: it is in the second pass.
-  static upcoming_instant second_pass(upcoming_instant i) {
-    i.note = "fold_second";
-    return i;
-  }
-
-  /// Where a time in a gap fires: not at all, or merged with a match at that very instant, or shifted there.
-  std::optional<upcoming_instant> settle(const zone_map::arrival& a) const {
-    if (!a.in_gap) return instant_in(a.stretch, a.at);
-    if (matches(fields_, zone_.local_begin(a.stretch))) return instant_in(a.stretch, a.at);
-    if (gap_ == gap_policy::skip) return std::nullopt;
-    return instant_in(a.stretch, a.at, "gap_shifted");
-  }
-
-  std::optional<upcoming_instant> next_wall(utc_seconds after) const {
-    auto local = match_at_or_after(fields_, zone_.furthest_shown(after) + 1);
-    while (local) {
-      const auto arrival = zone_.first_arrival(*local);
-      if (auto found = settle(arrival)) return found;
-      local = match_at_or_after(fields_, zone_.local_begin(arrival.stretch));
+  /// The wall clock's rule did not yield this instant: it is in the second pass.
+  candidate second_pass(candidate c) const {
+    if (fold_ == fold_policy::first) {
+      c.kind = instant_kind::fold_merged;
+    } else {
+      c.what.note = "fold_second";
     }
-    return std::nullopt;
+    return c;
   }
 
-  std::optional<upcoming_instant> latest_wall(utc_seconds after, utc_seconds at) const {
-    auto local = match_at_or_before(fields_, zone_.furthest_shown(at));
-    while (local) {
-      const auto arrival = zone_.first_arrival(*local);
-      if (arrival.at <= after) return std::nullopt;
-      if (auto found = settle(arrival)) return found;
-      local = match_at_or_before(fields_, zone_.furthest_shown(arrival.at - 1));
-    }
-    return std::nullopt;
+  /// True if the clock jumped over a match on its way into the stretch.
+  bool swallowed(std::size_t stretch) const {
+    const local_seconds shown = zone().furthest_shown(zone().begin(stretch) - 1);
+    const auto match = match_at_or_after(fields_, shown + 1);
+    return match && *match < zone().local_begin(stretch);
   }
 
-  std::optional<upcoming_instant> next_real(utc_seconds after) const {
-    std::size_t i = zone_.stretch_at(after + 1);
-    const local_seconds searched_from = after + 1 + zone_.offset(i);
+  /// What a time in a gap becomes at its end, merged with a match at that very instant.
+  candidate settle(const zone_map::arrival& a) const {
+    const bool enters = a.stretch > 0 && a.at == zone().begin(a.stretch);
+    if (!enters || !swallowed(a.stretch)) return instant_in(a.stretch, a.at);
+    const bool shown = matches(fields_, zone().local_begin(a.stretch));
+    if (gap_ == gap_policy::shift) return instant_in(a.stretch, a.at, shown ? "gap_merged" : "gap_shifted");
+    return instant_in(a.stretch, a.at, "", shown ? instant_kind::fires : instant_kind::gap_skipped);
+  }
+
+  std::optional<candidate> next_wall(utc_seconds after) const {
+    const auto local = match_at_or_after(fields_, zone().furthest_shown(after) + 1);
+    if (!local) return std::nullopt;
+    return settle(zone().first_arrival(*local));
+  }
+
+  std::optional<candidate> latest_wall(utc_seconds after, utc_seconds at) const {
+    const auto local = match_at_or_before(fields_, zone().furthest_shown(at));
+    if (!local) return std::nullopt;
+    const auto arrival = zone().first_arrival(*local);
+    if (arrival.at <= after) return std::nullopt;
+    return settle(arrival);
+  }
+
+  std::optional<candidate> next_real(utc_seconds after) const {
+    std::size_t i = zone().stretch_at(after + 1);
+    const local_seconds searched_from = after + 1 + zone().offset(i);
     auto local = match_at_or_after(fields_, searched_from);
-    if (local && *local < zone_.local_end(i)) return instant_in(i, *local - zone_.offset(i));
-    while (++i < zone_.stretches()) {
+    if (local && *local < zone().local_end(i)) return instant_in(i, *local - zone().offset(i));
+    while (++i < zone().stretches()) {
       // A stretch that lies in what was searched already has no match; most do when the next match is far.
-      const bool searched = zone_.local_begin(i) >= searched_from && (!local || zone_.local_end(i) <= *local);
+      const bool searched =
+          zone().local_begin(i) >= searched_from && (!local || zone().local_end(i) <= *local);
       if (searched) continue;
-      const auto match = match_at_or_after(fields_, zone_.local_begin(i));
-      if (match && *match < zone_.local_end(i)) return instant_in(i, *match - zone_.offset(i));
+      const auto match = match_at_or_after(fields_, zone().local_begin(i));
+      if (match && *match < zone().local_end(i)) return instant_in(i, *match - zone().offset(i));
     }
     return std::nullopt;
   }
 
-  std::optional<upcoming_instant> latest_real(utc_seconds after, utc_seconds at) const {
-    std::size_t i = zone_.stretch_at(at);
-    const local_seconds searched_to = at + zone_.offset(i);
+  std::optional<candidate> latest_real(utc_seconds after, utc_seconds at) const {
+    std::size_t i = zone().stretch_at(at);
+    const local_seconds searched_to = at + zone().offset(i);
     const auto local = match_at_or_before(fields_, searched_to);
-    auto found = local && *local >= zone_.local_begin(i) ? local : std::nullopt;
-    while (!found && i > 0 && zone_.begin(i) > after) {
+    auto found = local && *local >= zone().local_begin(i) ? local : std::nullopt;
+    while (!found && i > 0 && zone().begin(i) > after) {
       --i;
       const bool searched =
-          zone_.local_end(i) <= searched_to + 1 && (!local || zone_.local_begin(i) > *local);
+          zone().local_end(i) <= searched_to + 1 && (!local || zone().local_begin(i) > *local);
       if (searched) continue;
-      found = match_at_or_before(fields_, zone_.local_end(i) - 1);
-      if (found && *found < zone_.local_begin(i)) found = std::nullopt;
+      found = match_at_or_before(fields_, zone().local_end(i) - 1);
+      if (found && *found < zone().local_begin(i)) found = std::nullopt;
     }
-    if (!found || *found - zone_.offset(i) <= after) return std::nullopt;
-    return instant_in(i, *found - zone_.offset(i));
+    if (!found || *found - zone().offset(i) <= after) return std::nullopt;
+    return instant_in(i, *found - zone().offset(i));
   }
 
   field_set fields_;
   gap_policy gap_;
   fold_policy fold_;
-  zone_map zone_;
 };
 
 /// Instants `every` apart; the first one is one interval after the anchor.
-class interval_calendar final : public calendar {
+class interval_source final : public instant_source {
  public:
-  interval_calendar(wall_time anchor, milliseconds every, zone_map zone)
-      : anchor_(anchor), every_(every), zone_(std::move(zone)) {}
+  interval_source(wall_time anchor, milliseconds every, zone_map zone)
+      : instant_source(std::move(zone)), anchor_(anchor), every_(every) {}
 
-  std::optional<upcoming_instant> next(wall_time after) const override {
+  std::optional<candidate> next(wall_time after) const override {
     after = std::clamp(after, to_wall(first_searched()), to_wall(last_searched()));
     const wall_time instant =
         after < anchor_ ? anchor_ + every_ : anchor_ + ((after - anchor_) / every_ + 1) * every_;
@@ -219,7 +260,7 @@ class interval_calendar final : public calendar {
     return at(instant);
   }
 
-  std::optional<upcoming_instant> latest(wall_time after, wall_time before) const override {
+  std::optional<candidate> latest(wall_time after, wall_time before) const override {
     before = std::min(before, horizon() - milliseconds{1});
     if (before < anchor_ + every_) return std::nullopt;
     const wall_time instant = anchor_ + (before - anchor_) / every_ * every_;
@@ -227,22 +268,183 @@ class interval_calendar final : public calendar {
     return at(instant);
   }
 
+  rest_of_span rest(const upcoming_instant& from, wall_time day_end) const override {
+    const auto more = (day_end - milliseconds{1} - from.instant) / every_;
+    return {static_cast<std::uint64_t>(more) + 1, from.instant + more * every_};
+  }
+
  private:
   static wall_time horizon() { return to_wall(civil_to_seconds({last_year + 1, 1, 1})); }
 
-  upcoming_instant at(wall_time instant) const {
-    return {instant, zone_.offset(zone_.stretch_at(whole_seconds(instant))), ""};
+  candidate at(wall_time instant) const {
+    return {{instant, zone().offset(zone().stretch_at(whole_seconds(instant))), ""}, instant_kind::fires};
   }
 
   wall_time anchor_;
   milliseconds every_;
-  zone_map zone_;
+};
+
+class single_source final : public instant_source {
+ public:
+  single_source(wall_time at, zone_map zone) : instant_source(std::move(zone)), at_(at) {}
+
+  std::optional<candidate> next(wall_time after) const override {
+    if (at_ <= after) return std::nullopt;
+    return only();
+  }
+  std::optional<candidate> latest(wall_time after, wall_time at) const override {
+    if (at_ <= after || at_ > at) return std::nullopt;
+    return only();
+  }
+  rest_of_span rest(const upcoming_instant& from, wall_time) const override { return {1, from.instant}; }
+
+ private:
+  candidate only() const {
+    return {{at_, zone().offset(zone().stretch_at(whole_seconds(at_))), ""}, instant_kind::fires};
+  }
+
+  wall_time at_;
+};
+
+/// A source within its first and last day, asked by named calendars which of its days count.
+class dated_calendar final : public calendar {
+ public:
+  dated_calendar(std::unique_ptr<instant_source> source, const schedule& s, day_filter days)
+      : source_(std::move(source)), days_(std::move(days)) {
+    if (s.start) begin_ = start_of_day(*s.start);
+    if (s.end) end_ = start_of_day(*s.end + 1);
+  }
+
+  std::optional<upcoming_instant> next(wall_time after) const override {
+    for (int days = 0; days < days_searched; ++days) {
+      const auto found = candidate_after(after);
+      if (!found) return std::nullopt;
+      if (found->kind == instant_kind::fires && !objection(found->what)) return found->what;
+      after = found->what.instant;
+      if (found->kind == instant_kind::fires && is_steady(found->what)) after = end_of_day(found->what);
+    }
+    return std::nullopt;
+  }
+
+  std::optional<upcoming_instant> latest(wall_time after, wall_time at) const override {
+    after = std::max(after, begin_ - tick);
+    at = std::min(at, end_ - tick);
+    for (int days = 0; days < days_searched; ++days) {
+      const auto found = source_->latest(after, at);
+      if (!found) return std::nullopt;
+      if (found->kind == instant_kind::fires && !objection(found->what)) return found->what;
+      at = found->what.instant - tick;
+      if (found->kind == instant_kind::fires && began_steady(found->what))
+        at = begin_of_day(found->what) - tick;
+    }
+    return std::nullopt;
+  }
+
+  std::optional<wall_time> next_of_any_kind(wall_time after) const override {
+    const auto found = candidate_after(after);
+    if (!found) return std::nullopt;
+    return found->what.instant;
+  }
+
+  std::vector<instant_span> account(wall_time after, wall_time until, std::size_t most) const override {
+    std::vector<instant_span> spans;
+    while (after < until) {
+      const auto found = candidate_after(after);
+      if (!found || found->what.instant > until) break;
+      instant_span span{found->what.instant, found->what.instant, 1, found->kind, ""};
+      if (span.kind == instant_kind::fires) {
+        if (auto why = objection(found->what)) {
+          span.kind = instant_kind::excluded;
+          span.rule = *std::move(why);
+        }
+        if (is_steady(found->what)) take_rest_of_day(found->what, until, span);
+      }
+      after = span.last;
+      if (!spans.empty() && spans.back().kind == span.kind && spans.back().rule == span.rule) {
+        spans.back().last = span.last;
+        spans.back().count += span.count;
+      } else {
+        if (spans.size() == most) break;
+        spans.push_back(std::move(span));
+      }
+    }
+    return spans;
+  }
+
+ private:
+  static constexpr milliseconds tick{1};
+  static constexpr int days_searched = 4'000;
+
+  const zone_map& zone() const { return source_->zone(); }
+
+  wall_time start_of_day(std::int32_t day) const {
+    return to_wall(zone().first_arrival(local_seconds{day} * 86'400).at);
+  }
+
+  std::optional<candidate> candidate_after(wall_time after) const {
+    auto found = source_->next(std::max(after, begin_ - tick));
+    if (found && found->what.instant >= end_) found.reset();
+    return found;
+  }
+
+  /// From an instant to the last one of its day, but not beyond `until`.
+  void take_rest_of_day(const upcoming_instant& from, wall_time until, instant_span& span) const {
+    const wall_time day_end = end_of_day(from) + tick;
+    const rest_of_span rest = source_->rest(from, day_end);
+    span.count = rest.count;
+    span.last = rest.last;
+    if (rest.last <= until) return;
+    span.count -= source_->rest(source_->next(until)->what, day_end).count;
+    span.last = source_->latest(from.instant - tick, until)->what.instant;
+  }
+
+  static local_seconds local_of(const upcoming_instant& i) { return whole_seconds(i.instant) + i.utc_offset; }
+  static std::int32_t day_of(const upcoming_instant& i) {
+    const local_seconds local = local_of(i);
+    return static_cast<std::int32_t>((local - (local % 86'400 + 86'400) % 86'400) / 86'400);
+  }
+  /// The last and the first millisecond of its local day, by the offset that holds at it.
+  static wall_time end_of_day(const upcoming_instant& i) {
+    return to_wall((day_of(i) + local_seconds{1}) * 86'400 - i.utc_offset) - tick;
+  }
+  static wall_time begin_of_day(const upcoming_instant& i) {
+    return to_wall(local_seconds{day_of(i)} * 86'400 - i.utc_offset);
+  }
+  /// The zone keeps its offset from it to the end of its day, and not in the second pass of a fold.
+  bool is_steady(const upcoming_instant& i) const {
+    const utc_seconds at = whole_seconds(i.instant);
+    const std::size_t stretch = zone().stretch_at(at);
+    return zone().end(stretch) > whole_seconds(end_of_day(i)) && zone().furthest_shown(at) == local_of(i);
+  }
+  bool began_steady(const upcoming_instant& i) const {
+    return zone().begin(zone().stretch_at(whole_seconds(i.instant))) <= whole_seconds(begin_of_day(i));
+  }
+
+  /// Why its day does not count; nothing if it does.
+  std::optional<std::string> objection(const upcoming_instant& i) const {
+    if (days_.empty()) return std::nullopt;
+    const auto holds = [day = day_of(i)](const auto& c) { return contains(*c, day); };
+    const auto out = std::find_if(days_.exclude.begin(), days_.exclude.end(), holds);
+    if (out != days_.exclude.end()) return "exclude " + (*out)->name;
+    if (days_.include.empty() || std::any_of(days_.include.begin(), days_.include.end(), holds))
+      return std::nullopt;
+    std::string why = "not in";
+    for (const auto& c : days_.include) why += " " + c->name;
+    return why;
+  }
+
+  std::unique_ptr<instant_source> source_;
+  day_filter days_;
+  wall_time begin_ = to_wall(first_searched());
+  wall_time end_ = to_wall(last_searched());
 };
 
 class manual_calendar final : public calendar {
  public:
   std::optional<upcoming_instant> next(wall_time) const override { return std::nullopt; }
   std::optional<upcoming_instant> latest(wall_time, wall_time) const override { return std::nullopt; }
+  std::optional<wall_time> next_of_any_kind(wall_time) const override { return std::nullopt; }
+  std::vector<instant_span> account(wall_time, wall_time, std::size_t) const override { return {}; }
 };
 
 std::optional<refusal> check_number(const char* what, const char* pointer, int value, int low, int high) {
@@ -283,9 +485,18 @@ std::optional<refusal> check_values(const schedule& s) {
     case schedule_kind::weekly: return check_numbers(s, "/schedule/weekly");
     case schedule_kind::monthly: return check_numbers(s, "/schedule/monthly");
     case schedule_kind::manual:
+    case schedule_kind::once:
     case schedule_kind::cron: break;
   }
   return std::nullopt;
+}
+
+std::optional<refusal> check_dates(const schedule& s) {
+  if (!s.start || !s.end || *s.start <= *s.end) return std::nullopt;
+  return refusal{.code = errc::bad_field,
+                 .detail = "the schedule ends before it starts",
+                 .pointer = "/schedule/end",
+                 .hint = "both days are included; give an end on or after the start"};
 }
 
 /// The field set of a schedule whose values are checked, of any kind but manual and interval.
@@ -313,6 +524,7 @@ result<field_set> fields_of(const schedule& s) {
 }  // namespace
 
 std::optional<refusal> check_schedule(const schedule& s) {
+  if (auto bad = check_dates(s)) return bad;
   if (s.kind != schedule_kind::cron) return check_values(s);
   const auto fields = parse_cron(s.cron);
   if (!fields) return fields.error();
@@ -320,21 +532,33 @@ std::optional<refusal> check_schedule(const schedule& s) {
 }
 
 result<std::unique_ptr<calendar>> make_calendar(const schedule& s, wall_time anchor,
-                                                std::shared_ptr<const zone_table> zone) {
+                                                std::shared_ptr<const zone_table> zone, day_filter days) {
   ORC_CHECK(zone != nullptr && zone->name == s.time_zone,
             "a calendar is made with the table of its own zone");
   if (auto bad = check_values(s)) return *std::move(bad);
   if (s.kind == schedule_kind::manual) return std::make_unique<manual_calendar>();
   zone_map map{std::move(zone)};
-  if (s.kind == schedule_kind::interval)
-    return std::make_unique<interval_calendar>(anchor, s.every, std::move(map));
-  const auto fields = fields_of(s);
-  if (!fields) return fields.error();
-  return std::make_unique<field_calendar>(*fields, s.gap, s.fold, std::move(map));
+  std::unique_ptr<instant_source> source;
+  if (s.kind == schedule_kind::interval) {
+    source = std::make_unique<interval_source>(anchor, s.every, std::move(map));
+  } else if (s.kind == schedule_kind::once) {
+    source = std::make_unique<single_source>(s.at, std::move(map));
+  } else {
+    const auto fields = fields_of(s);
+    if (!fields) return fields.error();
+    source = std::make_unique<field_source>(*fields, s.gap, s.fold, std::move(map));
+  }
+  return std::make_unique<dated_calendar>(std::move(source), s, std::move(days));
 }
 
-result<std::unique_ptr<calendar>> make_calendar(const schedule& s, wall_time anchor, const zone_table& zone) {
-  return make_calendar(s, anchor, std::make_shared<const zone_table>(zone));
+result<std::unique_ptr<calendar>> make_calendar(const schedule& s, wall_time anchor, const zone_table& zone,
+                                                day_filter days) {
+  return make_calendar(s, anchor, std::make_shared<const zone_table>(zone), std::move(days));
+}
+
+milliseconds start_delay(const schedule& s, std::string_view job) {
+  if (s.jitter <= milliseconds{0}) return milliseconds{0};
+  return milliseconds{static_cast<std::int64_t>(hash64(job) % static_cast<std::uint64_t>(s.jitter.count()))};
 }
 
 std::int32_t utc_offset_at(const zone_table& zone, wall_time t) {

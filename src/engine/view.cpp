@@ -56,6 +56,7 @@ result<std::vector<upcoming_instant>> live_view::next_instants(const std::string
     auto next = found->second.times->next(from);
     if (!next) break;
     from = next->instant;
+    next->delay = found->second.delay;
     list.push_back(std::move(*next));
   }
   return list;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,6 +31,10 @@ void write_spec(const run_spec& s, json::object& o);
 
 /// Refuses args that the worker could not split into words.
 std::optional<refusal> check_args(std::string_view args);
+
+/// `2026-03-01` as days since 1970; nothing if it is no such day.
+std::optional<std::int32_t> parse_day(std::string_view text);
+std::string format_day(std::int32_t day);
 
 result<schedule> read_schedule(const json::object& o, const std::string& path);
 json::object write_schedule(const schedule& s);

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/limits.hpp>
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
@@ -21,11 +22,14 @@ constexpr std::size_t zone_bytes = 64;
 constexpr milliseconds shortest_interval{1000};
 constexpr milliseconds longest_duration{std::chrono::hours{24 * 3650}};  // what parse_duration reads
 
-constexpr std::array<std::string_view, 7> rule_keys{"cron",   "every",   "hourly", "daily",
-                                                    "weekly", "monthly", "manual"};
-constexpr std::array<std::string_view, 13> known_keys{
-    "cron",      "every",    "hourly",  "daily", "weekly", "monthly",       "manual",
-    "time_zone", "catch_up", "overlap", "gap",   "fold",   "start_deadline"};
+constexpr milliseconds longest_jitter{std::chrono::hours{24}};
+
+constexpr std::array<std::string_view, 8> rule_keys{"cron",   "every",   "hourly", "daily",
+                                                    "weekly", "monthly", "at",     "manual"};
+constexpr std::array<std::string_view, 19> known_keys{
+    "cron",   "every",     "hourly",   "daily",   "weekly", "monthly", "at",
+    "manual", "time_zone", "catch_up", "overlap", "gap",    "fold",    "start_deadline",
+    "start",  "end",       "include",  "exclude", "jitter"};
 
 // Each in the order of its enum.
 constexpr std::array<std::string_view, 3> catch_up_words{"none", "latest", "all"};
@@ -138,6 +142,12 @@ void read_rule(field_reader& r, std::string_view key, schedule& s) {
   } else if (key == "monthly") {
     s.kind = monthly;
     if (!read_monthly(text, s)) r.refuse(key, "must be a day from 1 to 31 and a time such as \"15@02:30\"");
+  } else if (key == "at") {
+    s.kind = once;
+    const auto at = parse_rfc3339(r.text(key, 64).value_or(""));
+    if (!at)
+      r.refuse(key, "must be a time such as \"2026-01-31T23:59:00Z\" or with an offset such as +08:00");
+    s.at = at.value_or(wall_time{});
   } else if (!r.boolean(key).value_or(false)) {
     r.refuse(key, "can only be true", "leave it out, and give the rule of the schedule instead");
   }
@@ -148,6 +158,31 @@ bool is_zone_name(std::string_view name) {
   if (name.empty() || name.front() == '/' || name.find("..") != std::string_view::npos) return false;
   return name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/") ==
          std::string_view::npos;
+}
+
+std::optional<std::int32_t> read_day(field_reader& r, std::string_view key) {
+  const auto text = r.text(key, 32);
+  if (!text) return std::nullopt;
+  const auto day = parse_day(*text);
+  if (!day) r.refuse(key, "must be a day such as \"2026-03-01\"");
+  return day;
+}
+
+std::vector<std::string> read_calendar_names(field_reader& r, std::string_view key) {
+  auto names = r.text_list(key, limits::schedule_calendars, 128).value_or(std::vector<std::string>{});
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (is_valid_name(names[i])) continue;
+    r.refuse(bad_field(fmt::format("{}/{}", r.pointer(key), i), "must be the name of a calendar"));
+  }
+  return names;
+}
+
+void read_dates(field_reader& r, schedule& s) {
+  s.start = read_day(r, "start");
+  s.end = read_day(r, "end");
+  s.include = read_calendar_names(r, "include");
+  s.exclude = read_calendar_names(r, "exclude");
+  s.jitter = r.duration("jitter", milliseconds{0}, longest_jitter).value_or(s.jitter);
 }
 
 void read_policies(field_reader& r, schedule& s) {
@@ -174,6 +209,7 @@ void write_rule(const schedule& s, json::object& o) {
       return;
     case monthly: o["monthly"] = fmt::format("{}@{:02}:{:02}", s.day, s.hour, s.minute); return;
     case cron: o["cron"] = s.cron; return;
+    case once: o["at"] = to_rfc3339(s.at); return;
   }
 }
 
@@ -202,6 +238,7 @@ result<schedule> read_schedule(const json::object& o, const std::string& path) {
     read_rule(r, rule, s);
   }
   read_policies(r, s);
+  read_dates(r, s);
   if (r.why()) return *r.why();
   return s;
 }
@@ -216,6 +253,11 @@ json::object write_schedule(const schedule& s) {
   write_policy(o, "gap", s.gap, standard.gap, gap_words);
   write_policy(o, "fold", s.fold, standard.fold, fold_words);
   if (s.start_deadline != standard.start_deadline) o["start_deadline"] = format_duration(s.start_deadline);
+  if (s.start) o["start"] = format_day(*s.start);
+  if (s.end) o["end"] = format_day(*s.end);
+  if (!s.include.empty()) o["include"] = json::array(s.include.begin(), s.include.end());
+  if (!s.exclude.empty()) o["exclude"] = json::array(s.exclude.begin(), s.exclude.end());
+  if (s.jitter != standard.jitter) o["jitter"] = format_duration(s.jitter);
   return o;
 }
 
@@ -230,6 +272,7 @@ std::string describe(const schedule& s) {
       return fmt::format("weekly on {} at {}", weekday_names.at(static_cast<std::size_t>(s.weekday)), time);
     case monthly: return fmt::format("monthly on day {} at {}", s.day, time);
     case cron: return fmt::format("cron {} ({})", s.cron, s.time_zone);
+    case once: return "once at " + to_rfc3339(s.at);
   }
   return "invalid";
 }

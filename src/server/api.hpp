@@ -30,6 +30,7 @@ void add_run_routes(net::http_server& http, api& a);
 void add_log_routes(net::http_server& http, api& a);
 void add_job_routes(net::http_server& http, api& a);
 void add_schedule_routes(net::http_server& http, api& a);
+void add_calendar_routes(net::http_server& http, api& a);
 void add_worker_routes(net::http_server& http, api& a);
 void add_event_routes(net::http_server& http, api& a);
 void add_system_routes(net::http_server& http, api& a);
@@ -58,6 +59,9 @@ json::object show_run(const store::run_with_attempts& r);
 
 /// POST /runs and POST /jobs/{name}/run: asks the engine and shows the run.
 asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol::submission what);
+
+/// What an apply changed, or its refusal.
+net::http_response show_changes(const api& a, const engine::answer& answer);
 
 /// Pauses or resumes a job, or only its schedule, and shows the job.
 asio::awaitable<net::http_response> pause_job(api& a, std::string name, bool schedule_only, bool paused);

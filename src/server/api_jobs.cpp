@@ -22,25 +22,20 @@ result<job> decode_row(const stored_job& row) {
   return j;
 }
 
-json::object show_changes(const engine::jobs_answer& answer) {
-  json::array list;
-  for (const auto& change : answer.changes) {
-    json::object o;
-    o["name"] = change.name;
-    o["version"] = change.version;
-    o["created"] = change.created;
-    o["changed"] = change.changed;
-    list.push_back(std::move(o));
-  }
-  json::object out;
-  out["changes"] = std::move(list);
-  return out;
+json::object show_change(const engine::jobs_answer::change& change) {
+  json::object o;
+  o["name"] = change.name;
+  if (change.version > 0) o["version"] = change.version;
+  o["created"] = change.created;
+  o["changed"] = change.changed;
+  return o;
 }
 
-net::http_response show_answer(api& a, const engine::answer& answer) {
-  if (const auto* refused = std::get_if<refusal>(&answer.body)) return reply(a, *refused);
-  if (const auto* jobs = std::get_if<engine::jobs_answer>(&answer.body)) return reply(a, show_changes(*jobs));
-  return reply(a, json::object{});
+/// The engine points into its list of jobs, or into the only one; the request has them below `jobs`.
+refusal below_jobs(refusal r, std::size_t jobs) {
+  if (r.pointer.starts_with("/calendars")) return r;
+  r.pointer = (jobs == 1 ? "/jobs/0" : "/jobs") + r.pointer;
+  return r;
 }
 
 result<std::vector<job_definition>> decode_definitions(const json::value* list) {
@@ -60,21 +55,44 @@ result<std::vector<job_definition>> decode_definitions(const json::value* list) 
   return out;
 }
 
+result<std::vector<day_calendar>> decode_calendars(const json::value* list) {
+  std::vector<day_calendar> out;
+  if (list == nullptr) return out;
+  if (!list->is_array())
+    return refusal{errc::bad_field, "`calendars` must be a list of calendars", "/calendars", ""};
+  for (std::size_t i = 0; i < list->as_array().size(); ++i) {
+    auto days = protocol::decode_calendar(list->as_array()[i]);
+    if (!days) {
+      refusal r = days.error();
+      r.pointer = fmt::format("/calendars/{}{}", i, r.pointer);
+      return r;
+    }
+    out.push_back(std::move(*days));
+  }
+  return out;
+}
+
 asio::awaitable<net::http_response> apply(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
-  if (auto bad = check_keys(*body, {"jobs", "dry_run"})) co_return reply(a, *bad);
+  if (auto bad = check_keys(*body, {"jobs", "calendars", "dry_run"})) co_return reply(a, *bad);
   auto jobs = decode_definitions(body->if_contains("jobs"));
   if (!jobs) co_return reply(a, jobs.error());
+  auto calendars = decode_calendars(body->if_contains("calendars"));
+  if (!calendars) co_return reply(a, calendars.error());
   engine::apply_jobs request;
   request.jobs = std::move(*jobs);
+  request.calendars = std::move(*calendars);
+  const std::size_t count = request.jobs.size();
   if (const json::value* dry = body->if_contains("dry_run"); dry != nullptr) {
     if (!dry->is_bool())
       co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
     request.dry_run = dry->as_bool();
   }
   const engine::answer answer = co_await a.core.ask(std::move(request));
-  co_return show_answer(a, answer);
+  if (const auto* refused = std::get_if<refusal>(&answer.body))
+    co_return reply(a, refused->pointer.empty() ? *refused : below_jobs(*refused, count));
+  co_return show_changes(a, answer);
 }
 
 /// If-Match: "3" or If-None-Match: *; the refusal says which form is wanted.
@@ -175,7 +193,7 @@ asio::awaitable<net::http_response> remove(api& a, net::http_request r) {
   request.name = r.path_parameters[0];
   request.cancel_runs = *cancel == 1;
   const engine::answer answer = co_await a.core.ask(std::move(request));
-  co_return show_answer(a, answer);
+  co_return show_changes(a, answer);
 }
 
 asio::awaitable<net::http_response> run(api& a, net::http_request r) {
@@ -190,6 +208,19 @@ asio::awaitable<net::http_response> run(api& a, net::http_request r) {
 }
 
 }  // namespace
+
+net::http_response show_changes(const api& a, const engine::answer& answer) {
+  if (const auto* refused = std::get_if<refusal>(&answer.body)) return reply(a, *refused);
+  json::object out;
+  if (const auto* applied = std::get_if<engine::jobs_answer>(&answer.body)) {
+    json::array jobs, calendars;
+    for (const auto& change : applied->changes) jobs.push_back(show_change(change));
+    for (const auto& change : applied->calendars) calendars.push_back(show_change(change));
+    out["changes"] = std::move(jobs);
+    if (!calendars.empty()) out["calendars"] = std::move(calendars);
+  }
+  return reply(a, out);
+}
 
 asio::awaitable<net::http_response> pause_job(api& a, std::string name, bool schedule_only, bool paused) {
   engine::pause_job request;

@@ -19,6 +19,7 @@ json::object show_instant(const engine::upcoming_instant& i) {
   o["instant"] = to_rfc3339(i.instant, seconds{i.utc_offset});
   o["utc"] = to_rfc3339(i.instant);
   o["note"] = i.note.empty() ? json::value(nullptr) : json::value(i.note);
+  if (i.delay > milliseconds{0}) o["starts"] = to_rfc3339(i.instant + i.delay);
   return o;
 }
 
@@ -26,6 +27,36 @@ json::array show_instants(const std::vector<engine::upcoming_instant>& list) {
   json::array out;
   for (const auto& i : list) out.push_back(show_instant(i));
   return out;
+}
+
+struct calendar_rows {
+  std::vector<stored_calendar> rows;
+};
+
+/// The calendars that a schedule names, as they are stored now.
+asio::awaitable<result<engine::day_filter>> find_calendars(api& a, const schedule& s) {
+  engine::day_filter days;
+  if (s.include.empty() && s.exclude.empty()) co_return days;
+  std::function<calendar_rows(store::reader&)> query = [](store::reader& reader) {
+    return calendar_rows{reader.list_calendars()};
+  };
+  const calendar_rows found = co_await a.core.read(std::move(query));
+  for (const auto& [key, names, out] :
+       {std::tuple{"include", &s.include, &days.include}, std::tuple{"exclude", &s.exclude, &days.exclude}}) {
+    for (std::size_t i = 0; i < names->size(); ++i) {
+      const auto row = std::find_if(found.rows.begin(), found.rows.end(),
+                                    [&](const stored_calendar& c) { return c.name == (*names)[i]; });
+      const auto parsed =
+          row == found.rows.end() ? result<json::value>(refusal{}) : protocol::parse_json(row->text);
+      auto decoded = parsed ? protocol::decode_calendar(*parsed) : result<day_calendar>(refusal{});
+      if (!decoded) {
+        co_return refusal{errc::bad_field, fmt::format("there is no calendar `{}`", printable((*names)[i])),
+                          fmt::format("/schedule/{}/{}", key, i), "`orchestrator calendar list` shows all"};
+      }
+      out->push_back(std::make_shared<const day_calendar>(std::move(*decoded)));
+    }
+  }
+  co_return days;
 }
 
 /// Reads `from` (RFC 3339, default now); the refusal names it.
@@ -108,7 +139,9 @@ asio::awaitable<net::http_response> preview(api& a, net::http_request r) {
   if (auto bad = engine::check_schedule(schedule)) co_return reply(a, *bad);
   const auto zone = load_zone_table(schedule.time_zone);
   if (!zone) co_return reply(a, zone.error());
-  const auto calendar = engine::make_calendar(schedule, *from, *zone);
+  auto days = co_await find_calendars(a, schedule);
+  if (!days) co_return reply(a, days.error());
+  const auto calendar = engine::make_calendar(schedule, *from, *zone, std::move(*days));
   if (!calendar) co_return reply(a, calendar.error());
   json::array out;
   wall_time after = *from;
@@ -123,7 +156,7 @@ asio::awaitable<net::http_response> preview(api& a, net::http_request r) {
 
 struct instant_rows {
   bool job_known = false;
-  std::vector<store::stored_instant> rows;
+  std::vector<stored_instant> rows;
 };
 
 asio::awaitable<net::http_response> history(api& a, net::http_request r) {
@@ -131,8 +164,12 @@ asio::awaitable<net::http_response> history(api& a, net::http_request r) {
   const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
   if (!limit) co_return reply(a, limit.error());
   std::optional<wall_time> before;
-  if (const auto cursor = r.query.find("cursor"); cursor != r.query.end())
-    before = parse_rfc3339(cursor->second);
+  if (const auto cursor = r.query.find("cursor"); cursor != r.query.end()) {
+    if (before = parse_rfc3339(cursor->second); !before) {
+      co_return reply(
+          a, refusal{errc::bad_field, "`cursor` must be the next_cursor of an earlier page", "/cursor", ""});
+    }
+  }
   const std::string name = r.path_parameters[0];
   std::function<instant_rows(store::reader&)> query = [name, before,
                                                        wanted = *limit + 1](store::reader& reader) {
@@ -153,6 +190,8 @@ asio::awaitable<net::http_response> history(api& a, net::http_request r) {
   for (const auto& row : found.rows) {
     json::object o;
     o["instant"] = to_rfc3339(row.instant);
+    o["until"] = to_rfc3339(row.until);
+    o["count"] = row.count;
     o["outcome"] = to_string(row.outcome);
     o["run"] = row.run ? json::value(to_string(*row.run)) : json::value(nullptr);
     o["rule"] = row.rule;
@@ -160,6 +199,48 @@ asio::awaitable<net::http_response> history(api& a, net::http_request r) {
   }
   page["items"] = std::move(items);
   co_return reply(a, page);
+}
+
+/// A time of the body that must be there.
+result<wall_time> read_time(const json::object& body, std::string_view key) {
+  const json::value* v = body.if_contains(key);
+  const auto t = v != nullptr && v->is_string() ? parse_rfc3339(v->as_string()) : std::nullopt;
+  if (t) return *t;
+  return refusal{errc::bad_field, fmt::format("`{}` must be an RFC 3339 time", key), fmt::format("/{}", key),
+                 ""};
+}
+
+asio::awaitable<net::http_response> backfill(api& a, net::http_request r) {
+  const auto body = body_object(r);
+  if (!body) co_return reply(a, body.error());
+  if (auto bad = check_keys(*body, {"from", "to", "dry_run"})) co_return reply(a, *bad);
+  const auto from = read_time(*body, "from");
+  if (!from) co_return reply(a, from.error());
+  const auto to = read_time(*body, "to");
+  if (!to) co_return reply(a, to.error());
+  engine::backfill_schedule request;
+  request.job = r.path_parameters[0];
+  request.from = *from;
+  request.to = *to;
+  if (const json::value* dry = body->if_contains("dry_run"); dry != nullptr) {
+    if (!dry->is_bool())
+      co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
+    request.dry_run = dry->as_bool();
+  }
+  const engine::answer answer = co_await a.core.ask(std::move(request));
+  if (const auto* refused = std::get_if<refusal>(&answer.body)) co_return reply(a, *refused);
+  const auto& done = std::get<engine::backfill_answer>(answer.body);
+  json::array items;
+  for (const auto& item : done.items) {
+    json::object o;
+    o["instant"] = to_rfc3339(item.instant);
+    o["run"] = item.run ? json::value(to_string(*item.run)) : json::value(nullptr);
+    items.push_back(std::move(o));
+  }
+  json::object out;
+  out["items"] = std::move(items);
+  out["had_runs"] = done.had_runs;
+  co_return reply(a, out);
 }
 
 }  // namespace
@@ -174,6 +255,8 @@ void add_schedule_routes(net::http_server& http, api& a) {
             [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], true, true); }});
   http.add({"POST", "/api/v1/schedules/{job}/resume",
             [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], true, false); }});
+  http.add({"POST", "/api/v1/schedules/{job}/backfill",
+            [&a](net::http_request r) { return backfill(a, std::move(r)); }});
   http.add(
       {"POST", "/api/v1/schedules:preview", [&a](net::http_request r) { return preview(a, std::move(r)); }});
 }

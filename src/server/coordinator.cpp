@@ -211,8 +211,16 @@ void coordinator::look_up(engine::lookup& l) {
   }
   if (const auto* past = std::get_if<engine::load_instants>(&l)) {
     store_->read([this, after = past->after](store::reader& r) {
-      asio::post(io_, [this, after, found = r.recent_instants(after)]() mutable {
+      asio::post(io_, [this, after, found = r.instants_after(after)]() mutable {
         feed(engine::instants_loaded{after, std::move(found)});
+      });
+    });
+    return;
+  }
+  if (auto* window = std::get_if<engine::load_fired>(&l)) {
+    store_->read([this, w = std::move(*window)](store::reader& r) {
+      asio::post(io_, [this, id = w.request, found = r.fired_instants(w.job, w.from, w.to)]() mutable {
+        feed(engine::fired_loaded{id, std::move(found)});
       });
     });
     return;

@@ -109,6 +109,7 @@ void daemon::add_routes() {
   add_log_routes(*http_, api_);
   add_job_routes(*http_, api_);
   add_schedule_routes(*http_, api_);
+  add_calendar_routes(*http_, api_);
   add_worker_routes(*http_, api_);
   add_event_routes(*http_, api_);
   add_system_routes(*http_, api_);

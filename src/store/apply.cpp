@@ -34,6 +34,11 @@ constexpr const char* insert_facts_sql = "INSERT INTO facts(first,count,newest_a
 constexpr const char* set_progress_sql =
     "UPDATE progress SET last_number=?1,lease_counter=?2,spec_counter=?3,fact_sequence=?4";
 
+[[noreturn]] void refuse_second_decision(const std::string& job, wall_time instant) {
+  throw SQLite::Exception("instant " + to_rfc3339(instant) + " of job " + job + " was decided twice",
+                          SQLITE_CONSTRAINT);
+}
+
 }  // namespace
 
 progress load_progress(connection& db) {
@@ -161,18 +166,50 @@ void batch_applier::put(const forget_worker& m) {
 void batch_applier::put(const put_instant& m) {
   const int outcome = static_cast<int>(m.outcome);
   db_.prepared(
-         "INSERT INTO instants(job,instant,outcome,run,rule) VALUES(?1,?2,?3,?4,?5) "
-         "ON CONFLICT(job,instant) DO NOTHING")
-      .with(m.job, m.instant, outcome, m.run, m.rule)
+         "INSERT INTO instants(job,instant,outcome,run,rule,count,until) VALUES(?1,?2,?3,?4,?5,?6,?7) "
+         "ON CONFLICT(job,instant) DO UPDATE SET count=excluded.count,until=excluded.until "
+         "WHERE outcome=excluded.outcome AND rule=excluded.rule AND run IS NULL AND excluded.run IS NULL")
+      .with(m.job, m.instant, outcome, m.run, m.rule, m.count, m.until.value_or(m.instant))
       .run();
   if (db_.changes() == 1) return;
   statement& same = db_.prepared(
       "SELECT 1 FROM instants WHERE job=?1 AND instant=?2 AND outcome=?3 AND run IS ?4 AND rule=?5");
   const bool identical = same.with(m.job, m.instant, outcome, m.run, m.rule).next();
   same.reset();
-  if (!identical)
-    throw SQLite::Exception("instant " + to_rfc3339(m.instant) + " of job " + m.job + " was decided twice",
-                            SQLITE_CONSTRAINT);
+  if (!identical) refuse_second_decision(m.job, m.instant);
+}
+
+void batch_applier::put(const withdraw_instants& m) {
+  db_.prepared("DELETE FROM instants WHERE job=?1 AND instant>?2 AND run IS NULL").with(m.job, m.after).run();
+}
+
+void batch_applier::put(const backfill_instant& m) {
+  statement& shared = db_.prepared(
+      "SELECT instant,outcome,run,rule,count,until FROM instants WHERE job=?1 AND instant<=?2 "
+      "AND run IS NULL ORDER BY instant DESC LIMIT 1");
+  std::optional<stored_instant> row;
+  if (shared.with(m.job, m.instant).next()) row = read_instant(shared);
+  shared.reset();
+  if (row && row->until >= m.instant) {
+    db_.prepared("DELETE FROM instants WHERE job=?1 AND instant=?2").with(m.job, row->instant).run();
+    const bool left = leave_row(*row, m.instant, m.before, m.after);
+    statement& taken = db_.prepared("SELECT 1 FROM instants WHERE job=?1 AND instant=?2");
+    if (left && taken.with(m.job, row->instant).next()) step_over(*row);
+    taken.reset();
+    if (left)
+      put(put_instant{m.job, row->instant, row->outcome, std::nullopt, row->rule, row->count, row->until});
+  }
+  put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill", 1, std::nullopt});
+}
+
+void batch_applier::put(const put_calendar& m) {
+  db_.prepared("INSERT OR REPLACE INTO calendars(name,text,updated_at) VALUES(?1,?2,?3)")
+      .with(m.name, m.text, m.updated_at)
+      .run();
+}
+
+void batch_applier::put(const delete_calendar& m) {
+  db_.prepared("DELETE FROM calendars WHERE name=?1").with(m.name).run();
 }
 
 void batch_applier::put(const put_idempotency& m) {

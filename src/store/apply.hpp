@@ -45,6 +45,10 @@ class batch_applier {
   void put(const put_worker& m);
   void put(const forget_worker& m);
   void put(const put_instant& m);
+  void put(const withdraw_instants& m);
+  void put(const backfill_instant& m);
+  void put(const put_calendar& m);
+  void put(const delete_calendar& m);
   void put(const put_idempotency& m);
   void put(const put_fact& m);
   void put(const put_lease_hole& m);

@@ -65,6 +65,18 @@ void load_specs(connection& main, snapshot& s) {
   }
 }
 
+// The newest row of a job may go on, however old it is. Jobs come before this.
+void load_ledger(connection& main, wall_time now, snapshot& s) {
+  s.instants = load_instants(main, now - instant_kept);
+  statement newest(main.handle(),
+                   "SELECT instant,outcome,run,rule,count,until FROM instants WHERE job=?1 "
+                   "ORDER BY instant DESC LIMIT 1");
+  for (const stored_job& j : s.jobs) {
+    if (s.instants.contains(j.job.name) || !newest.with(j.job.name).next()) continue;
+    s.instants[j.job.name].push_back(read_instant(newest));
+  }
+}
+
 void load_outputs(connection& output, snapshot& s) {
   statement query(output.handle(), "SELECT name,end FROM streams WHERE lease=?1 ORDER BY name");
   for (const attempt& a : s.attempts) {
@@ -104,10 +116,11 @@ snapshot load_snapshot(connection& main, connection& output, wall_time now) {
   load_runs(main, s);
   load_attempts_of_snapshot(main, s);
   load_specs(main, s);
-  s.recent_instants = instants_after(main, now - instant_kept);
-  load_outputs(output, s);
   statement jobs(main.handle(), std::string{"SELECT "} + job_columns + job_source + "ORDER BY jobs.name");
   while (jobs.next()) s.jobs.push_back(read_job(jobs));
+  load_ledger(main, now, s);
+  s.calendars = load_calendars(main);
+  load_outputs(output, s);
   statement workers(main.handle(),
                     std::string{"SELECT "} + worker_columns + " FROM workers ORDER BY worker_id,instance");
   while (workers.next()) s.workers.push_back(read_worker(workers));

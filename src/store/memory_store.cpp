@@ -47,17 +47,29 @@ struct tables {
   std::map<std::pair<std::string, std::uint32_t>, std::string> job_versions;
   std::map<std::pair<std::string, wall_time>, stored_instant> instants;
   std::map<std::string, idempotency_row> keys;
+  std::map<std::string, stored_calendar> calendars;
   std::map<std::pair<std::string, uuid>, worker> workers;
   std::deque<stored_fact> facts;
   std::map<std::pair<lease_id, std::string>, stream_row> streams;
   std::vector<put_idempotency> late_keys;  ///< only with a planted defect
 };
 
-std::map<std::string, std::vector<wall_time>> instants_after(const tables& t, wall_time after) {
-  std::map<std::string, std::vector<wall_time>> found;
+recent_instants rows_after(const tables& t, wall_time after) {
+  recent_instants found;
   for (const auto& [key, row] : t.instants)
-    if (key.second > after) found[key.first].push_back(key.second);
+    if (row.until > after) found[key.first].push_back(row);
   return found;
+}
+
+/// The row without a run that an instant lies in, or the end.
+std::map<std::pair<std::string, wall_time>, stored_instant>::iterator row_of(tables& t,
+                                                                             const std::string& job,
+                                                                             wall_time instant) {
+  auto at = t.instants.upper_bound({job, instant});
+  while (at != t.instants.begin() && (--at)->first.first == job) {
+    if (!at->second.run) return instant <= at->second.until ? at : t.instants.end();
+  }
+  return t.instants.end();
 }
 
 class applier {
@@ -116,12 +128,31 @@ class applier {
   void put(const put_worker& m) { t_.workers[{m.worker.worker_id, m.worker.instance}] = m.worker; }
   void put(const forget_worker& m) { t_.workers.erase({m.worker_id, m.instance}); }
   void put(const put_instant& m) {
-    const stored_instant row{m.instant, m.outcome, m.run, m.rule};
+    const stored_instant row{m.instant, m.outcome, m.run, m.rule, m.count, m.until.value_or(m.instant)};
     const auto [entry, fresh] = t_.instants.try_emplace({m.job, m.instant}, row);
-    const stored_instant& old = entry->second;
+    stored_instant& old = entry->second;
     ORC_CHECK(fresh || (old.outcome == m.outcome && old.run == m.run && old.rule == m.rule),
               "an instant of a job was decided twice");
+    if (!m.run) old = row;
   }
+  void put(const withdraw_instants& m) {
+    std::erase_if(t_.instants, [&](const auto& row) {
+      return row.first.first == m.job && row.first.second > m.after && !row.second.run;
+    });
+  }
+  void put(const backfill_instant& m) {
+    if (const auto shared = row_of(t_, m.job, m.instant); shared != t_.instants.end()) {
+      stored_instant row = shared->second;
+      t_.instants.erase(shared);
+      const bool left = leave_row(row, m.instant, m.before, m.after);
+      if (left && t_.instants.contains({m.job, row.instant})) step_over(row);
+      if (left)
+        put(put_instant{m.job, row.instant, row.outcome, std::nullopt, row.rule, row.count, row.until});
+    }
+    put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill", 1, std::nullopt});
+  }
+  void put(const put_calendar& m) { t_.calendars[m.name] = {m.name, m.text, m.updated_at}; }
+  void put(const delete_calendar& m) { t_.calendars.erase(m.name); }
   void put(const put_idempotency& m) {
     if (planted(defect::key_in_other_transaction))
       t_.late_keys.push_back(m);
@@ -173,7 +204,7 @@ class purge {
     purge_runs();
     purge_keys();
     const wall_time instants_before = request_.now - std::max(request_.age, instant_kept);
-    std::erase_if(t_.instants, [&](const auto& row) { return row.first.second < instants_before; });
+    std::erase_if(t_.instants, [&](const auto& row) { return row.second.until < instants_before; });
     while (!t_.facts.empty() && t_.facts.front().fact.at < request_.now - request_.age) t_.facts.pop_front();
     purge_specs();
   }
@@ -334,8 +365,20 @@ class memory_reader final : public reader {
     return result;
   }
 
-  std::map<std::string, std::vector<wall_time>> recent_instants(wall_time after) override {
-    return instants_after(t_, after);
+  recent_instants instants_after(wall_time after) override { return rows_after(t_, after); }
+
+  std::vector<wall_time> fired_instants(const std::string& job, wall_time from, wall_time to) override {
+    std::vector<wall_time> found;
+    for (auto at = t_.instants.lower_bound({job, from});
+         at != t_.instants.end() && at->first.first == job && at->first.second <= to; ++at)
+      if (at->second.run) found.push_back(at->first.second);
+    return found;
+  }
+
+  std::vector<stored_calendar> list_calendars() override {
+    std::vector<stored_calendar> found;
+    for (const auto& [name, row] : t_.calendars) found.push_back(row);
+    return found;
   }
 
   std::vector<stored_fact> list_facts(std::uint64_t after, std::size_t limit) override {
@@ -457,7 +500,13 @@ snapshot make_snapshot(const tables& t, wall_time now) {
   for (const auto& [name, j] : t.jobs) s.jobs.push_back({j, t.job_versions.at({name, j.version})});
   for (const auto& [key, w] : t.workers) s.workers.push_back(w);
   for (const auto& [key, row] : t.keys) s.idempotency_hashes.push_back(hash64(key));
-  s.recent_instants = instants_after(t, now - instant_kept);
+  s.instants = rows_after(t, now - instant_kept);
+  for (const auto& [name, j] : t.jobs) {
+    const auto later = t.instants.upper_bound({name, wall_time::max()});
+    const bool has_rows = later != t.instants.begin() && std::prev(later)->first.first == name;
+    if (has_rows && !s.instants.contains(name)) s.instants[name].push_back(std::prev(later)->second);
+  }
+  for (const auto& [name, row] : t.calendars) s.calendars.push_back(row);
   return s;
 }
 

@@ -135,7 +135,7 @@ void retention_pass::purge_instants(connection& db) {
   const wall_time bound = request_.now - std::max(request_.age, instant_kept);
   db.prepared(
         "DELETE FROM instants WHERE (job,instant) IN (SELECT job,instant FROM instants "
-        "INDEXED BY instants_time WHERE instant<?1 LIMIT ?2)")
+        "INDEXED BY instants_until WHERE until<?1 LIMIT ?2)")
       .with(bound, static_cast<std::int64_t>(rows_per_step))
       .run();
   if (db.changes() == 0) phase_ = phase::facts;

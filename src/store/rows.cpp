@@ -143,12 +143,26 @@ std::string load_spec(connection& db, spec_id id) {
   return text;
 }
 
-std::map<std::string, std::vector<wall_time>> instants_after(connection& db, wall_time after) {
-  std::map<std::string, std::vector<wall_time>> found;
+stored_instant read_instant(const statement& row, int first) {
+  return {row.time(first),         static_cast<instant_outcome>(row.integer(first + 1)),
+          row.maybe_id(first + 2), row.text(first + 3),
+          row.number(first + 4),   row.time(first + 5)};
+}
+
+recent_instants load_instants(connection& db, wall_time after) {
+  recent_instants found;
   statement& query = db.prepared(
-      "SELECT job,instant FROM instants INDEXED BY instants_time WHERE instant>?1 ORDER BY instant");
+      "SELECT job,instant,outcome,run,rule,count,until FROM instants INDEXED BY instants_until "
+      "WHERE until>?1 ORDER BY job,instant");
   query.with(after);
-  while (query.next()) found[query.text(0)].push_back(query.time(1));
+  while (query.next()) found[query.text(0)].push_back(read_instant(query, 1));
+  return found;
+}
+
+std::vector<stored_calendar> load_calendars(connection& db) {
+  std::vector<stored_calendar> found;
+  statement& query = db.prepared("SELECT name,text,updated_at FROM calendars ORDER BY name").with();
+  while (query.next()) found.push_back({query.text(0), query.text(1), query.time(2)});
   return found;
 }
 

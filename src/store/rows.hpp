@@ -48,7 +48,10 @@ worker read_worker(const statement& row);
 /// All attempts of a run, by lease.
 std::vector<attempt> load_attempts(connection& db, const run_id& id);
 std::string load_spec(connection& db, spec_id id);
-/// The instants later than `after`, ascending, by job.
-std::map<std::string, std::vector<wall_time>> instants_after(connection& db, wall_time after);
+/// A row of `instant,outcome,run,rule,count,until`.
+stored_instant read_instant(const statement& row, int first = 0);
+/// The ledger's rows that reach later than `after`, ascending, by job.
+recent_instants load_instants(connection& db, wall_time after);
+std::vector<stored_calendar> load_calendars(connection& db);
 
 }  // namespace orchestrator::store

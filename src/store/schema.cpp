@@ -187,6 +187,31 @@ CREATE TABLE dropped_output(
 ) STRICT;
 )sql";
 
+// The ledger's rows stand for spans of instants; named calendars.
+constexpr const char* main_2 = R"sql(
+CREATE TABLE instants_2(
+  job TEXT NOT NULL,
+  instant INTEGER NOT NULL,
+  outcome INTEGER NOT NULL,
+  run BLOB,
+  rule TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  until INTEGER NOT NULL,
+  PRIMARY KEY (job, instant)
+) STRICT, WITHOUT ROWID;
+INSERT INTO instants_2(job,instant,outcome,run,rule,count,until)
+  SELECT job,instant,outcome,run,rule,1,instant FROM instants ORDER BY job,instant;
+DROP TABLE instants;
+ALTER TABLE instants_2 RENAME TO instants;
+CREATE INDEX instants_until ON instants(until);
+
+CREATE TABLE calendars(
+  name TEXT PRIMARY KEY NOT NULL,
+  text TEXT NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+)sql";
+
 constexpr const char* output_1 = R"sql(
 CREATE TABLE meta(
   key TEXT PRIMARY KEY NOT NULL,
@@ -211,7 +236,7 @@ CREATE TABLE chunks(
 ) STRICT;
 )sql";
 
-constexpr const char* main_steps[] = {main_1};
+constexpr const char* main_steps[] = {main_1, main_2};
 constexpr const char* output_steps[] = {output_1};
 
 }  // namespace

@@ -233,20 +233,28 @@ std::vector<worker> sqlite_reader::list_workers() {
   return result;
 }
 
-std::map<std::string, std::vector<wall_time>> sqlite_reader::recent_instants(wall_time after) {
-  return instants_after(main_, after);
+recent_instants sqlite_reader::instants_after(wall_time after) { return load_instants(main_, after); }
+
+std::vector<wall_time> sqlite_reader::fired_instants(const std::string& job, wall_time from, wall_time to) {
+  std::vector<wall_time> found;
+  statement& query = main_.prepared(
+      "SELECT instant FROM instants WHERE job=?1 AND instant>=?2 AND instant<=?3 AND run IS NOT NULL "
+      "ORDER BY instant");
+  query.with(job, from, to);
+  while (query.next()) found.push_back(query.time(0));
+  return found;
 }
+
+std::vector<stored_calendar> sqlite_reader::list_calendars() { return load_calendars(main_); }
 
 std::vector<stored_instant> sqlite_reader::list_instants(const std::string& job,
                                                          std::optional<wall_time> before, std::size_t limit) {
   std::vector<stored_instant> result;
   statement& query = main_.prepared(
-      "SELECT instant,outcome,run,rule FROM instants WHERE job=?1 AND instant<?2 "
+      "SELECT instant,outcome,run,rule,count,until FROM instants WHERE job=?1 AND instant<?2 "
       "ORDER BY instant DESC LIMIT ?3");
   query.with(job, before ? to_unix_ms(*before) : INT64_MAX, static_cast<std::uint64_t>(limit));
-  while (query.next())
-    result.push_back(
-        {query.time(0), static_cast<instant_outcome>(query.integer(1)), query.maybe_id(2), query.text(3)});
+  while (query.next()) result.push_back(read_instant(query));
   return result;
 }
 

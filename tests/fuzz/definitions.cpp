@@ -93,8 +93,15 @@ void check_toml(std::string_view text) {
     must(jobs.error().detail.starts_with(file.path() + ":"), "a refusal names the file", jobs.error().detail);
     return;
   }
-  must(jobs->size() == 1, "a file is one job");
-  const cli::loaded_job& job = jobs->front();
+  must(jobs->jobs.size() == 1 || (jobs->jobs.empty() && !jobs->calendars.empty()),
+       "a file is one job, or calendars alone");
+  for (const cli::loaded_calendar& c : jobs->calendars) {
+    const auto sent = decode_calendar(c.body);
+    must(sent && *sent == c.calendar, "the server reads the calendar that was shown here");
+    must(decode_calendar(encode_calendar(c.calendar)).value() == c.calendar, "a calendar survives its text");
+  }
+  if (jobs->jobs.empty()) return;
+  const cli::loaded_job& job = jobs->jobs.front();
   check_job(job.definition);
   const auto sent = decode_job(job.body);
   must(sent && *sent == job.definition, "the server reads the job that was shown here");

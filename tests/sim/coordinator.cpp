@@ -296,9 +296,18 @@ void coordinator::look_up(const engine::lookup& l) {
   if (const auto* past = std::get_if<engine::load_instants>(&l)) {
     world_.saw("the decided instants were read again");
     run(life_, [this, after = past->after] {
-      std::map<std::string, std::vector<wall_time>> found;
-      disk_->read([&](store::reader& r) { found = r.recent_instants(after); });
+      recent_instants found;
+      disk_->read([&](store::reader& r) { found = r.instants_after(after); });
       run(life_, [this, after, found] { feed(engine::instants_loaded{after, found}); });
+    });
+    return;
+  }
+  if (const auto* window = std::get_if<engine::load_fired>(&l)) {
+    world_.saw("the fired instants of a window were read");
+    run(life_, [this, w = *window] {
+      std::vector<wall_time> found;
+      disk_->read([&](store::reader& r) { found = r.fired_instants(w.job, w.from, w.to); });
+      run(life_, [this, id = w.request, found] { feed(engine::fired_loaded{id, found}); });
     });
     return;
   }

@@ -246,9 +246,18 @@ void judge::judge_end(const attempt& a) const {
 
 void judge::durable(const put_instant& m) {
   note(fmt::format("instant {} {} {}", m.job, to_unix_ms(m.instant), to_string(m.outcome)));
-  if (!instants_.emplace(m.job, m.instant).second)
-    broken(fmt::format("I15: {} fired twice for one instant", m.job));
+  // A row without a run may go on to later instants; one with a run is there once and never changes.
+  const auto [known, fresh] = instants_.emplace(std::pair(m.job, m.instant), m.run.has_value());
+  if (!fresh && (known->second || m.run)) broken(fmt::format("I15: {} fired twice for one instant", m.job));
   world_.saw(std::string("instant ") + to_string(m.outcome));
+}
+
+void judge::durable(const withdraw_instants& m) {
+  note(fmt::format("instants of {} after {} withdrawn", m.job, to_unix_ms(m.after)));
+  world_.saw("decisions of a wrong clock were withdrawn");
+  std::erase_if(instants_, [&](const auto& row) {
+    return row.first.first == m.job && row.first.second > m.after && !row.second;
+  });
 }
 
 /// I5, I19 and "nothing is shown that can be taken back": an offer leaves behind its row.

@@ -95,6 +95,7 @@ class judge {
   void durable(const put_run& m);
   void durable(const put_attempt& m);
   void durable(const put_instant& m);
+  void durable(const withdraw_instants& m);
   template <class Other>
   void durable(const Other&) {}
   void judge_speaker(const engine::effects& e) const;
@@ -124,9 +125,9 @@ class judge {
 
   std::set<lease_id> offered_;                              ///< by this database
   std::map<std::pair<uuid, lease_id>, run_id> offered_to_;  ///< across roll-backs too
-  std::set<std::pair<std::string, wall_time>> instants_;
-  std::map<std::pair<std::string, wall_time>, run_id> fired_;  ///< the run of an instant
-  std::map<uuid, std::set<lease_id>> waiting_results_;         ///< named `unacked` at the last registration
+  std::map<std::pair<std::string, wall_time>, bool> instants_;  ///< whether the row has a run
+  std::map<std::pair<std::string, wall_time>, run_id> fired_;   ///< the run of an instant
+  std::map<uuid, std::set<lease_id>> waiting_results_;          ///< named `unacked` at the last registration
   std::map<uuid, lease_id> seen_;  ///< the highest lease that an instance has reported
   std::set<run_id> acknowledged_, cancelled_;
   std::set<std::string> keys_;

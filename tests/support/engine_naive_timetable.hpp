@@ -43,6 +43,7 @@ struct naive_field {
   std::string text;
   std::set<int> numbers;
   bool last_day = false;
+  int nearest_to = 0;                 ///< `W`: the weekday nearest to that day
   std::set<std::pair<int, int>> nth;  ///< weekday, which (0 = last)
 
   naive_field(std::string field, int low, int high) : text(std::move(field)) {
@@ -52,6 +53,10 @@ struct naive_field {
   void add(const std::string& item, int low, int high) {
     if (item == "L") {
       last_day = true;
+      return;
+    }
+    if (item.back() == 'W') {
+      nearest_to = std::stoi(item);
       return;
     }
     const std::size_t hash = item.find('#');
@@ -79,11 +84,25 @@ struct naive_field {
   bool open() const { return text[0] == '*' || text[0] == '?'; }
 };
 
+/// The weekday nearest to a day: looked for at growing distance, earlier first; 0 if the month has no such
+/// day.
+inline int naive_nearest(int year, int month, int day, int length) {
+  if (day == 0 || day > length) return 0;
+  for (const int distance : {0, -1, 1, -2, 2}) {
+    const int near = day + distance;
+    const int weekday = near < 1 || near > length ? 0 : weekday_of(year, month, near);
+    if (weekday >= 1 && weekday <= 5) return near;
+  }
+  return 0;
+}
+
 class naive_cron {
  public:
   explicit naive_cron(const std::string& expression) {
     std::vector<std::string> texts = naive_split(expression, ' ');
     if (texts.size() == 5) texts.insert(texts.begin(), "0");
+    both_days_ = texts[5][0] == '+';
+    if (both_days_) texts[5].erase(0, 1);
     const int low[] = {0, 0, 0, 1, 1, 0};
     const int high[] = {59, 59, 23, 31, 12, 6};
     for (std::size_t i = 0; i < 6; ++i) fields_.emplace_back(texts[i], low[i], high[i]);
@@ -95,18 +114,20 @@ class naive_cron {
     if (!fields_[0].numbers.count(c.second) || !fields_[1].numbers.count(c.minute)) return false;
     if (!fields_[2].numbers.count(c.hour) || !fields_[4].numbers.count(c.month)) return false;
     const int length = days_in_month(c.year, c.month);
-    const bool by_date = fields_[3].numbers.count(c.day) > 0 || (fields_[3].last_day && c.day == length);
+    const bool by_date = fields_[3].numbers.count(c.day) > 0 || (fields_[3].last_day && c.day == length) ||
+                         c.day == naive_nearest(c.year, c.month, fields_[3].nearest_to, length);
     const int weekday = weekday_of(c.year, c.month, c.day);
     const auto& week = fields_[5];
     const bool by_name = week.numbers.count(weekday) > 0 || (weekday == 0 && week.numbers.count(7) > 0) ||
                          week.nth.count({weekday, (c.day - 1) / 7 + 1}) > 0 ||
                          (week.nth.count({weekday, 0}) > 0 && c.day + 7 > length);
-    const bool either = !fields_[3].open() && !week.open();
+    const bool either = !both_days_ && !fields_[3].open() && !week.open();
     return either ? by_date || by_name : by_date && by_name;
   }
 
  private:
   std::vector<naive_field> fields_;
+  bool both_days_ = false;
 };
 
 inline std::int32_t naive_offset(const zone_table& zone, std::int64_t t) {
@@ -159,7 +180,7 @@ class naive_clock {
       if (cron.follows_real_time()) {
         if (shown) add("");
       } else if (shown && !repeated) {
-        add("");
+        add(skipped && gap == gap_policy::shift ? "gap_merged" : "");
       } else if (shown && fold == fold_policy::both) {
         add("fold_second");
       } else if (skipped && gap == gap_policy::shift) {

@@ -92,14 +92,29 @@ class fake_disk {
     for (const auto& [key, w] : workers) s.workers.push_back(w);
     for (const auto& [key, text] : output) s.outputs.push_back({key.first, key.second, text.size()});
     for (const auto& [key, row] : keys) s.idempotency_hashes.push_back(hash64(key));
-    s.recent_instants = instants_after(now - 48h);
+    s.instants = instants_after(now - 48h);
+    for (const auto& [name, stored] : jobs) {
+      if (s.instants.contains(name)) continue;
+      for (const auto& [key, row] : instants) {
+        if (key.first == name) s.instants[name] = {row};
+      }
+    }
+    for (const auto& [name, row] : calendars) s.calendars.push_back({name, row.text, row.updated_at});
     return s;
   }
 
-  std::map<std::string, std::vector<wall_time>> instants_after(wall_time after) const {
-    std::map<std::string, std::vector<wall_time>> found;
+  recent_instants instants_after(wall_time after) const {
+    recent_instants found;
     for (const auto& [key, row] : instants) {
-      if (key.second > after) found[key.first].push_back(key.second);
+      if (row.until > after) found[key.first].push_back(row);
+    }
+    return found;
+  }
+  std::vector<wall_time> fired_instants(const load_fired& window) const {
+    std::vector<wall_time> found;
+    for (const auto& [key, row] : instants) {
+      const bool inside = key.first == window.job && window.from <= key.second && key.second <= window.to;
+      if (inside && row.run) found.push_back(key.second);
     }
     return found;
   }
@@ -142,7 +157,8 @@ class fake_disk {
   std::map<lease_id, attempt> attempts;
   std::map<std::string, stored_job> jobs;
   std::map<std::pair<std::string, uuid>, worker> workers;
-  std::map<std::pair<std::string, wall_time>, put_instant> instants;
+  std::map<std::pair<std::string, wall_time>, stored_instant> instants;
+  std::map<std::string, put_calendar> calendars;
   std::map<std::string, put_idempotency> keys;
   std::vector<fact> facts;
   std::map<std::pair<lease_id, std::string>, std::string> output;
@@ -169,9 +185,38 @@ class fake_disk {
   void put(const put_worker& m) { workers[{m.worker.worker_id, m.worker.instance}] = m.worker; }
   void put(const forget_worker& m) { workers.erase({m.worker_id, m.instance}); }
   void put(const put_instant& m) {
-    const bool fresh = instants.emplace(std::pair{m.job, m.instant}, m).second;
-    CHECK(fresh);  // I15
+    const stored_instant row{m.instant, m.outcome, m.run, m.rule, m.count, m.until.value_or(m.instant)};
+    const auto [old, fresh] = instants.emplace(std::pair{m.job, m.instant}, row);
+    const stored_instant& was = old->second;
+    const bool goes_on = !was.run && !m.run && was.outcome == m.outcome && was.rule == m.rule;
+    CHECK((fresh || goes_on));  // I15
+    old->second = row;
+    // No two rows share an instant, but for one that was filled in later.
+    const auto later = std::next(old);
+    if (later != instants.end() && later->first.first == m.job && !later->second.run)
+      CHECK(row.until < later->second.instant);
+    if (old != instants.begin() && std::prev(old)->first.first == m.job && m.rule != "backfill")
+      CHECK(std::prev(old)->second.until < m.instant);
   }
+  void put(const withdraw_instants& m) {
+    std::erase_if(instants, [&](const auto& row) {
+      return row.first.first == m.job && row.first.second > m.after && !row.second.run;
+    });
+  }
+  void put(const backfill_instant& m) {
+    for (auto at = instants.begin(); at != instants.end(); ++at) {
+      stored_instant row = at->second;
+      if (at->first.first != m.job || row.run || m.instant < row.instant || row.until < m.instant) continue;
+      instants.erase(at);
+      const bool left = leave_row(row, m.instant, m.before, m.after);
+      if (left && instants.contains({m.job, row.instant})) step_over(row);
+      if (left) instants[{m.job, row.instant}] = row;
+      break;
+    }
+    put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill"});
+  }
+  void put(const put_calendar& m) { calendars[m.name] = m; }
+  void put(const delete_calendar& m) { calendars.erase(m.name); }
   void put(const put_idempotency& m) {
     const bool fresh = keys.emplace(m.key, m).second;
     CHECK(fresh);
@@ -219,6 +264,8 @@ class world {
         give(fetched{f->id, disk.find(f->key)});
       } else if (const auto* past = std::get_if<load_instants>(&l)) {
         give(instants_loaded{past->after, disk.instants_after(past->after)});
+      } else if (const auto* window = std::get_if<load_fired>(&l)) {
+        give(fired_loaded{window->request, disk.fired_instants(*window)});
       } else {
         const auto& zone = std::get<load_zone>(l).name;
         const auto known = zones.find(zone);

@@ -76,6 +76,10 @@ inline constexpr std::size_t queued_runs = 1'000'000;
 inline constexpr std::size_t jobs = 100'000;
 inline constexpr std::size_t schedules = 10'000;
 inline constexpr std::size_t catch_up_runs = 10;
+inline constexpr std::size_t backfill_runs = 1'000;  ///< of one request
+inline constexpr std::size_t calendars = 1'000;
+inline constexpr std::size_t calendar_days = 2'000;    ///< items of one calendar
+inline constexpr std::size_t schedule_calendars = 16;  ///< named by one schedule, each way
 inline constexpr std::size_t idempotency_key = 255;
 inline constexpr std::size_t unknown_results_kept_days = 7;
 

@@ -11,6 +11,7 @@
 #include <boost/json/object.hpp>
 
 #include <orchestrator/base/result.hpp>
+#include <orchestrator/model/day_calendar.hpp>
 #include <orchestrator/model/job.hpp>
 
 namespace orchestrator::cli {
@@ -29,11 +30,26 @@ struct loaded_job {
   std::map<std::string, text_place> places;  ///< by JSON pointer: the key of a member, the start of an item
 };
 
-/// All jobs of a file, or of the `*.toml` of a directory in the order of their names: all or the first
-/// refusal, whose detail reads `file:line:column: key: message`.
-result<std::vector<loaded_job>> load_job_files(const std::filesystem::path& path);
+/// A named calendar, from the `[[calendars]]` of a file; a file may have those alone.
+struct loaded_calendar {
+  std::string file;
+  day_calendar calendar;
+  boost::json::object body;
+  std::string pointer;                       ///< where in the file, as `/calendars/0`
+  std::map<std::string, text_place> places;  ///< of the whole file
+};
+
+struct loaded_files {
+  std::vector<loaded_job> jobs;
+  std::vector<loaded_calendar> calendars;
+};
+
+/// All jobs and calendars of a file, or of the `*.toml` of a directory in the order of their names: all or
+/// the first refusal, whose detail reads `file:line:column: key: message`.
+result<loaded_files> load_job_files(const std::filesystem::path& path);
 
 /// The same text for a refusal by the server of this job: its pointer becomes the place in the file.
 std::string describe_at_place(const loaded_job& job, const refusal& why);
+std::string describe_at_place(const loaded_calendar& calendar, const refusal& why);
 
 }  // namespace orchestrator::cli

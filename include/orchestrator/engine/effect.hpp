@@ -62,12 +62,21 @@ struct jobs_answer {
     bool changed = false;
   };
   std::vector<change> changes;
+  std::vector<change> calendars;  ///< without a version
+};
+struct backfill_answer {
+  struct item {
+    wall_time instant;
+    std::optional<run_id> run;  ///< none in a dry run
+  };
+  std::vector<item> items;
+  std::size_t had_runs = 0;  ///< instants of the window that were left alone
 };
 struct done_answer {};
 /// The answer to a request. Exactly one per request_id.
 struct answer {
   request_id request;
-  std::variant<run_answer, purged_answer, jobs_answer, done_answer, refusal> body;
+  std::variant<run_answer, purged_answer, jobs_answer, done_answer, refusal, backfill_answer> body;
 };
 
 /// Something people may be watching changed, and is durable: waiters of a run, /events, the live feed.
@@ -100,12 +109,18 @@ struct fetch {
 struct load_zone {
   std::string name;
 };
-/// The decided instants later than `after`, of all jobs, because the wall clock was set to another day; comes
-/// back as `instants_loaded`. Schedules wait for it.
+/// The ledger's rows that reach later than `after`, of all jobs, because the wall clock was set to another
+/// day; comes back as `instants_loaded`. Schedules wait for it.
 struct load_instants {
   wall_time after{};
 };
-using lookup = std::variant<fetch, load_zone, load_instants>;
+/// The instants of one job from `from` to `to` that have a run, for a backfill; comes back as `fired_loaded`.
+struct load_fired {
+  request_id request;
+  std::string job;
+  wall_time from{}, to{};
+};
+using lookup = std::variant<fetch, load_zone, load_instants, load_fired>;
 
 struct effects {
   std::optional<mutation_batch> commit;       ///< hand to store::commit

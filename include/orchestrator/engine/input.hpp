@@ -57,6 +57,19 @@ struct apply_jobs {
   std::vector<job_definition> jobs;
   std::optional<std::uint32_t> if_version;  ///< If-Match of a single PUT; 0 = must not exist yet
   bool dry_run = false;
+  std::vector<day_calendar> calendars;  ///< take effect before the jobs
+};
+/// Refused while a schedule names it.
+struct remove_calendar {
+  request_id request;
+  std::string name;
+};
+/// Runs the instants of a past window that have no run.
+struct backfill_schedule {
+  request_id request;
+  std::string job;
+  wall_time from{}, to{};  ///< both included
+  bool dry_run = false;
 };
 struct delete_job {
   request_id request;
@@ -140,7 +153,12 @@ struct zone_loaded {
 /// The answer to load_instants.
 struct instants_loaded {
   wall_time after{};
-  std::map<std::string, std::vector<wall_time>> instants;  ///< by job
+  recent_instants instants;
+};
+/// The answer to load_fired.
+struct fired_loaded {
+  request_id request;
+  std::vector<wall_time> instants;
 };
 /// The shell was not scheduled for `by`; every socket has been drained since. Every deadline is shifted.
 struct stalled {
@@ -156,6 +174,7 @@ using input =
     std::variant<started, submit_run, cancel_run, retry_run, hold_run, resolve_run, apply_jobs, delete_job,
                  pause_job, drain_worker, session_opened, session_frame, session_bad_frame, session_alive,
                  session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded,
-                 instants_loaded, stalled, tick, turn_end, stopping, remove_worker, session_reading>;
+                 instants_loaded, stalled, tick, turn_end, stopping, remove_worker, session_reading,
+                 remove_calendar, backfill_schedule, fired_loaded>;
 
 }  // namespace orchestrator::engine

@@ -24,7 +24,8 @@ struct blocking_reason {
 struct upcoming_instant {
   wall_time instant;
   std::int32_t utc_offset = 0;
-  std::string note;  ///< "", gap_shifted, fold_first, fold_second
+  std::string note;       ///< "", gap_shifted, gap_merged, fold_second
+  milliseconds delay{0};  ///< by the schedule's jitter: it starts so much later
 };
 
 class engine_view {

@@ -25,7 +25,7 @@ struct fact {
   bool operator==(const fact&) const = default;
 };
 
-/// What became of one instant of a schedule.
+/// What became of one instant of a schedule. Stored as numbers, so new ones go to the end.
 enum class instant_outcome : std::uint8_t {
   ran,
   late,
@@ -34,7 +34,8 @@ enum class instant_outcome : std::uint8_t {
   gap_shifted,
   fold_merged,
   missed,
-  rejected
+  rejected,
+  skipped_calendar
 };
 const char* to_string(instant_outcome o);
 
@@ -78,14 +79,43 @@ struct forget_worker {
   uuid instance;
   bool operator==(const forget_worker&) const = default;
 };
-/// The ledger row of (job, instant); unique, so no instant can fire twice.
+/// The ledger row of (job, instant); unique, so no instant can fire twice. Consecutive instants without a
+/// run, of one outcome by one rule, share the row of the first: it is put again with a later `until` and more
+/// `count`. A row with a run is never changed.
 struct put_instant {
   std::string job;
   wall_time instant;
   instant_outcome outcome;
   std::optional<run_id> run;
   std::string rule;
+  std::uint64_t count = 1;
+  std::optional<wall_time> until;  ///< the last of several instants
   bool operator==(const put_instant&) const = default;
+};
+/// Removes the rows without a run that begin after `after`: a clock that was wrong decided them ahead of
+/// time.
+struct withdraw_instants {
+  std::string job;
+  wall_time after;
+  bool operator==(const withdraw_instants&) const = default;
+};
+/// A past instant gets a run after all: it leaves the row it shares, if any, and gets its own.
+struct backfill_instant {
+  std::string job;
+  wall_time instant;
+  wall_time before, after;  ///< the schedule's instants next to it, for the row it leaves
+  run_id run;
+  bool operator==(const backfill_instant&) const = default;
+};
+struct put_calendar {
+  std::string name;
+  std::string text;  ///< the definition as JSON
+  wall_time updated_at;
+  bool operator==(const put_calendar&) const = default;
+};
+struct delete_calendar {
+  std::string name;
+  bool operator==(const delete_calendar&) const = default;
 };
 /// Lives apart from its run; `fingerprint` is hash64 of the request body.
 struct put_idempotency {
@@ -107,7 +137,8 @@ struct put_lease_hole {
 };
 
 using mutation = std::variant<put_spec, put_job, delete_job, put_cursor, put_run, put_attempt, put_worker,
-                              forget_worker, put_instant, put_idempotency, put_fact, put_lease_hole>;
+                              forget_worker, put_instant, put_idempotency, put_fact, put_lease_hole,
+                              withdraw_instants, backfill_instant, put_calendar, delete_calendar>;
 
 struct mutation_batch {
   std::uint64_t number = 0;

@@ -1,6 +1,7 @@
 // A schedule: the rule that yields a job's instants, and what to do when one was missed or runs overlap.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,7 +10,7 @@
 
 namespace orchestrator {
 
-/// The original portal's six kinds, and cron.
+/// The original portal's six kinds, cron, and one time only.
 enum class schedule_kind {
   manual,    ///< never fires by itself
   interval,  ///< every `every`, anchored at the schedule's creation
@@ -18,6 +19,7 @@ enum class schedule_kind {
   weekly,    ///< on `weekday` at `hour`:`minute`
   monthly,   ///< on `day` at `hour`:`minute`; a day the month lacks is its last day
   cron,      ///< `cron`, five or six fields or an @word
+  once,      ///< at `at`, one time
 };
 
 /// What becomes of instants that passed while nothing could fire them.
@@ -37,12 +39,20 @@ struct schedule {
   int weekday = 0;        ///< 0 = Sunday .. 6
   int day = 1;            ///< 1..31
   std::string cron;
+  wall_time at{};                 ///< once only
   std::string time_zone = "UTC";  ///< IANA name
   catch_up_policy catch_up = catch_up_policy::latest;
   overlap_policy overlap = overlap_policy::skip;
   gap_policy gap = gap_policy::shift;
   fold_policy fold = fold_policy::first;
   milliseconds start_deadline = std::chrono::hours{1};  ///< a missed instant older than this is not caught up
+  std::optional<std::int32_t> start;                    ///< first day, since 1970 in the schedule's zone
+  std::optional<std::int32_t> end;                      ///< last day
+  std::vector<std::string> include;  ///< names of calendars: only on days that one of them holds
+  std::vector<std::string> exclude;  ///< and on no day that one of these holds
+  /// Each instant starts up to so much later, always by the same part of it: which part follows from the
+  /// job's name, so that jobs of one second spread.
+  milliseconds jitter{0};
   bool operator==(const schedule&) const = default;
 };
 

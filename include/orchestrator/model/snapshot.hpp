@@ -29,6 +29,29 @@ struct stored_job {
   std::string text;
 };
 
+/// A row of the ledger: one instant, or consecutive ones of one outcome without a run.
+struct stored_instant {
+  wall_time instant{};
+  instant_outcome outcome{};
+  std::optional<run_id> run;
+  std::string rule;
+  std::uint64_t count = 1;
+  wall_time until{};
+  bool operator==(const stored_instant&) const = default;
+};
+/// Takes one instant out of a row that it shares; false if nothing is left. `before` and `after` are the
+/// instants next to it.
+bool leave_row(stored_instant& row, wall_time instant, wall_time before, wall_time after);
+/// The instant that the row would begin at has a run of its own already: it begins just after.
+void step_over(stored_instant& row);
+using recent_instants = std::map<std::string, std::vector<stored_instant>>;
+
+struct stored_calendar {
+  std::string name;
+  std::string text;
+  wall_time updated_at{};
+};
+
 struct snapshot {
   uuid cluster;
   std::uint64_t term = 0;         ///< already raised and committed for this start
@@ -44,9 +67,11 @@ struct snapshot {
   std::vector<run> runs;          ///< not final
   std::vector<attempt> attempts;  ///< of those runs, and every attempt live or lost without a result
   std::vector<worker> workers;
-  std::vector<output_end> outputs;                                ///< of live attempts
-  std::vector<std::uint64_t> idempotency_hashes;                  ///< hash64 of every stored key
-  std::map<std::string, std::vector<wall_time>> recent_instants;  ///< per job, those later than now - 48 h
+  std::vector<output_end> outputs;                ///< of live attempts
+  std::vector<std::uint64_t> idempotency_hashes;  ///< hash64 of every stored key
+  /// Per job, the rows that reach later than now - 48 h, and the newest one of every job.
+  orchestrator::recent_instants instants;
+  std::vector<stored_calendar> calendars;
 };
 
 /// What a look-up of rows that left the engine's memory found.

@@ -10,6 +10,7 @@
 #include <boost/json/value.hpp>
 
 #include <orchestrator/base/result.hpp>
+#include <orchestrator/model/day_calendar.hpp>
 #include <orchestrator/model/job.hpp>
 
 namespace orchestrator::protocol {
@@ -27,6 +28,11 @@ std::string write_json(const json::value& v);
 /// engine.
 result<job_definition> decode_job(const json::value& v);
 json::object encode_job(const job_definition& j);
+
+/// A named calendar: `days` is a list of weekdays (`sat`), days of every year (`12-25`), days (`2026-04-03`)
+/// and spans of them (`2026-12-24..2027-01-02`).
+result<day_calendar> decode_calendar(const json::value& v);
+json::object encode_calendar(const day_calendar& c);
 
 /// Run specifications by themselves, for the store.
 result<run_spec> decode_spec(std::string_view text);

@@ -43,13 +43,6 @@ struct stored_fact {
   orchestrator::fact fact;
 };
 
-struct stored_instant {
-  wall_time instant{};
-  instant_outcome outcome{};
-  std::optional<run_id> run;
-  std::string rule;
-};
-
 struct output_page {
   std::uint64_t offset = 0;  ///< of the first byte of `data` in the stream
   std::string data;
@@ -83,10 +76,14 @@ class reader {
   virtual std::vector<stored_job> list_jobs() = 0;
   virtual std::optional<stored_job> find_job(const std::string& name) = 0;
   virtual std::vector<worker> list_workers() = 0;
+  /// Newest first, those that begin before `before`.
   virtual std::vector<stored_instant> list_instants(const std::string& job, std::optional<wall_time> before,
                                                     std::size_t limit) = 0;
-  /// The instants later than `after` of every job: for the engine's load_instants effect.
-  virtual std::map<std::string, std::vector<wall_time>> recent_instants(wall_time after) = 0;
+  /// The rows that reach later than `after` of every job: for the engine's load_instants effect.
+  virtual recent_instants instants_after(wall_time after) = 0;
+  /// The instants of a job from `from` to `to`, both included, that have a run.
+  virtual std::vector<wall_time> fired_instants(const std::string& job, wall_time from, wall_time to) = 0;
+  virtual std::vector<stored_calendar> list_calendars() = 0;
   /// Facts with a sequence above `after`, ascending.
   virtual std::vector<stored_fact> list_facts(std::uint64_t after, std::size_t limit) = 0;
   /// The newest `limit` facts, ascending.

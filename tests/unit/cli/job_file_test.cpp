@@ -73,8 +73,8 @@ TEST_CASE("a job file becomes the job it describes") {
   const temp_directory directory;
   const auto jobs = load_job_files(directory.write("nightly.toml", nightly));
   if (!jobs) FAIL(jobs.error().detail);
-  REQUIRE(jobs->size() == 1);
-  const loaded_job& job = jobs->front();
+  REQUIRE(jobs->jobs.size() == 1);
+  const loaded_job& job = jobs->jobs.front();
   CHECK(job.file == (directory.path() / "nightly.toml").string());
   CHECK(job.definition.name == "nightly-report");
   CHECK(job.definition.spec.script == "jobs/report.py");
@@ -96,9 +96,9 @@ TEST_CASE("a directory gives its TOML files in the order of their names") {
   directory.write("notes.txt", "not a job");
   const auto jobs = load_job_files(directory.path());
   REQUIRE(jobs.has_value());
-  REQUIRE(jobs->size() == 2);
-  CHECK(jobs->at(0).definition.name == "two");
-  CHECK(jobs->at(1).definition.name == "one");
+  REQUIRE(jobs->jobs.size() == 2);
+  CHECK(jobs->jobs.at(0).definition.name == "two");
+  CHECK(jobs->jobs.at(1).definition.name == "one");
 }
 
 TEST_CASE("one bad file in a directory refuses all of them") {
@@ -180,10 +180,41 @@ TEST_CASE("a refusal by the server is told with the place in the file") {
                     .detail = "cron, position 1: field 1 (minute): 60 is outside 0-59",
                     .pointer = "/schedule/cron",
                     .hint = {}};
-  CHECK(describe_at_place(jobs->front(), why) ==
+  CHECK(describe_at_place(jobs->jobs.front(), why) ==
         (directory.path() / "nightly.toml").string() +
             ":7:1: schedule.cron: cron, position 1: field 1 (minute): 60 is outside 0-59");
-  CHECK(describe_at_place(jobs->front(),
+  CHECK(describe_at_place(jobs->jobs.front(),
                           {.code = errc::bad_field, .detail = "x", .pointer = "/schedule/gap", .hint = {}})
             .find(":6:2: schedule.gap: x") != std::string::npos);
+}
+
+TEST_CASE("a file may have calendars, beside its job or alone") {
+  const temp_directory directory;
+  directory.write("a.toml", R"(name = "nightly"
+command = ["true"]
+[schedule]
+daily = "02:30"
+exclude = ["holidays"]
+[[calendars]]
+name = "holidays"
+days = ["12-25"]
+)");
+  directory.write("b.toml", "[[calendars]]\nname = \"weekends\"\ndays = [\"sat\", \"sun\"]\n");
+  const auto all = load_job_files(directory.path());
+  if (!all) FAIL(all.error().detail);
+  REQUIRE(all->jobs.size() == 1);
+  REQUIRE(all->calendars.size() == 2);
+  CHECK(all->jobs[0].definition.schedule->exclude == std::vector<std::string>{"holidays"});
+  CHECK(all->calendars[0].calendar.yearly == std::vector<std::pair<int, int>>{{12, 25}});
+  CHECK(all->calendars[1].calendar.weekdays == 0b1000001);
+}
+
+TEST_CASE("a calendar's mistakes are refused at their place") {
+  CHECK(refused("[[calendars]]\nname = \"x\"\ndays = [\"sat\",\n \"13-01\"]\n")
+            .find("job.toml:4:2: calendars.0.days.1: ") == 0);
+  CHECK(refused("[[calendars]]\nname = \"x\"\ndais = []\n").find("job.toml:3:1: calendars.0.dais: ") == 0);
+  CHECK(refused("[[calendars]]\nname = \"a b\"\ndays = []\n").find("job.toml:2:1: calendars.0.name: ") == 0);
+  CHECK(refused("calendars = 1\n").find("job.toml:1:1: calendars: ") == 0);
+  CHECK(refused("[[calendars]]\nname = \"x\"\ndays = []\n[[calendars]]\nname = \"x\"\ndays = []\n")
+            .find("job.toml:5:1: calendars.1.name: the calendar \"x\" is in ") == 0);
 }

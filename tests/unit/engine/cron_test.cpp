@@ -71,11 +71,11 @@ TEST_CASE("Sunday is 0 and 7, and ends a range as 7") {
   CHECK(numbers(read("* * * * 0-7").weekdays) == std::vector<int>{0, 1, 2, 3, 4, 5, 6});
 }
 
-TEST_CASE("blanks and tabs separate fields and surround them") {
+TEST_CASE("blanks and tabs separate fields and surround them (K11)") {
   CHECK(read("\t 30  2\t* * *  ") == read("30 2 * * *"));
 }
 
-TEST_CASE("the @words stand for their expressions in either case") {
+TEST_CASE("the @words stand for their expressions in either case (K8)") {
   CHECK(read("@yearly") == read("0 0 1 1 *"));
   CHECK(read("@annually") == read("0 0 1 1 *"));
   CHECK(read("@monthly") == read("0 0 1 * *"));
@@ -86,7 +86,7 @@ TEST_CASE("the @words stand for their expressions in either case") {
   CHECK(read(" @hourly ") == read("0 * * * *"));
 }
 
-TEST_CASE("other @words are refused") {
+TEST_CASE("other @words are refused (K8)") {
   CHECK(is_refused_at("@reboot", 1, "not supported"));
   CHECK(is_refused_at("@every 0s", 1, "@every"));
   CHECK(is_refused_at("@every -5m", 1, "@every"));
@@ -96,7 +96,7 @@ TEST_CASE("other @words are refused") {
   CHECK(is_refused_at("@", 1, "not known"));
 }
 
-TEST_CASE("an expression with a wrong number of fields is refused where it goes wrong") {
+TEST_CASE("an expression with a wrong number of fields is refused where it goes wrong (K1)") {
   CHECK(is_refused_at("", 1, "empty"));
   CHECK(is_refused_at(" ", 1, "empty"));
   CHECK(is_refused_at("* * * *", 8, "4 fields"));
@@ -120,7 +120,7 @@ TEST_CASE("a list takes 64 items and no more") {
   CHECK(refused(list(65)).code == errc::limit);
 }
 
-TEST_CASE("values outside their field's range are refused by field and position") {
+TEST_CASE("values outside their field's range are refused by field and position (K4)") {
   CHECK(is_refused_at("60 * * * *", 1, "field 1 (minute): 60 is outside 0-59"));
   CHECK(is_refused_at("* 24 * * *", 3, "field 2 (hour): 24 is outside 0-23"));
   CHECK(is_refused_at("* * 0 * *", 5, "field 3 (day of month): 0 is outside 1-31"));
@@ -133,7 +133,7 @@ TEST_CASE("values outside their field's range are refused by field and position"
   CHECK(is_refused_at("99999999999999999999999 * * * *", 1, "outside 0-59"));
 }
 
-TEST_CASE("steps that make no sense are refused") {
+TEST_CASE("steps that make no sense are refused (K5)") {
   CHECK(is_refused_at("*/0 * * * *", 3, "step of 0"));
   CHECK(is_refused_at("*/-1 * * * *", 3, "whole number"));
   CHECK(is_refused_at("*/60 * * * *", 3, "a step of 60 leaves only the first value"));
@@ -148,7 +148,7 @@ TEST_CASE("steps that make no sense are refused") {
   CHECK(numbers(read("1-5/4 * * * *").minutes) == std::vector<int>{1, 5});
 }
 
-TEST_CASE("malformed ranges and lists are refused") {
+TEST_CASE("malformed ranges and lists are refused (K6)") {
   CHECK(is_refused_at("5-1 * * * *", 1, "runs backwards"));
   CHECK(is_refused_at("* * * * SAT-MON", 9, "runs backwards"));
   CHECK(is_refused_at("-5 * * * *", 1, "missing"));
@@ -166,7 +166,7 @@ TEST_CASE("malformed ranges and lists are refused") {
   CHECK(is_refused_at("0 5* * * *", 4, "stands alone"));
 }
 
-TEST_CASE("unknown names are refused with the nearest known one") {
+TEST_CASE("unknown names are refused with the nearest known one (K7)") {
   CHECK(is_refused_at("* * * xyz *", 7, "\"xyz\" is not a month"));
   CHECK(refused("* * * FEV *").hint == "did you mean FEB?");
   CHECK(refused("* * * * MOM").hint == "did you mean MON?");
@@ -175,10 +175,17 @@ TEST_CASE("unknown names are refused with the nearest known one") {
   CHECK(is_refused_at("* * * * jan", 9, "not a day of week"));
 }
 
-TEST_CASE("letters of other dialects are refused by name") {
-  CHECK(is_refused_at("* * 15W * *", 5, "nearest weekday"));
-  CHECK(is_refused_at("* * W * *", 5, "nearest weekday"));
-  CHECK(is_refused_at("* * LW * *", 5, "nearest weekday"));
+TEST_CASE("letters of other dialects are refused by name (K7 as the specification overrules it)") {
+  CHECK(is_refused_at("* * W * *", 5, "follows a day of the month"));
+  CHECK(is_refused_at("* * 15w * *", 5, "capital letter"));
+  CHECK(is_refused_at("* * LW * *", 5, "not supported"));
+  CHECK(is_refused_at("* * 1-15W * *", 5, "stands alone"));
+  CHECK(is_refused_at("* * 1W,15W * *", 5, "stands alone"));
+  CHECK(is_refused_at("* * 1,15W * *", 7, "stands alone"));
+  CHECK(is_refused_at("* * 32W * *", 5, "outside 1-31"));
+  CHECK(is_refused_at("* * 0W * *", 5, "outside 1-31"));
+  CHECK(is_refused_at("15W * * * *", 1, "not a minute"));
+  CHECK(is_refused_at("* * * * W", 9, "follows a day of the month"));
   CHECK(is_refused_at("* * L-3 * *", 5, "stands alone"));
   CHECK(is_refused_at("* * L/2 * *", 5, "stands alone"));
   CHECK(is_refused_at("H * * * *", 1, "Jenkins"));
@@ -193,7 +200,10 @@ TEST_CASE("letters of other dialects are refused by name") {
   CHECK(is_refused_at("* * * * 1,#2", 11, "missing"));
   CHECK(is_refused_at("* * * * MON-FRI#2", 9, "one day"));
   CHECK(is_refused_at("* * * * MON-FRIL", 9, "one day"));
-  CHECK(is_refused_at("* * 1 * +MON", 9, "not supported"));
+  CHECK(is_refused_at("* * +1 * MON", 5, "before the day of week only"));
+  CHECK(is_refused_at("* * 1 * MON,+TUE", 13, "before the day of week only"));
+  CHECK(is_refused_at("* * 1 * +", 9, "followed by nothing"));
+  CHECK(is_refused_at("* * 1 * ++MON", 10, "before the day of week only"));
   CHECK(is_refused_at("? * * * *", 1, "\"?\" is for"));
   CHECK(is_refused_at("* * ?/2 * *", 5, "\"?\" stands alone"));
 }
@@ -203,7 +213,7 @@ TEST_CASE("a question mark is a star in the day fields") {
   CHECK(read("0 0 1 * ?") == read("0 0 1 * *"));
 }
 
-TEST_CASE("characters without meaning are refused where they stand") {
+TEST_CASE("characters without meaning are refused where they stand (K11)") {
   CHECK(is_refused_at("\xef\xbc\x8a * * * *", 1, "ASCII"));  // full-width star
   CHECK(is_refused_at("0 \xd9\xa1 * * *", 3, "ASCII"));      // Arabic-Indic digit one
   CHECK(is_refused_at("0 1 * * *\r\n", 10, "one line"));
@@ -213,10 +223,10 @@ TEST_CASE("characters without meaning are refused where they stand") {
   CHECK(is_refused_at("0 1 * * * #", 11, "comment"));
   CHECK(is_refused_at("% * * * *", 1, "\"%\" has no meaning"));
   CHECK(is_refused_at("1.5 * * * *", 2, "\".\" has no meaning"));
-  CHECK(is_refused_at("+5 * * * *", 1, "not supported"));
+  CHECK(is_refused_at("+5 * * * *", 1, "before the day of week only"));
 }
 
-TEST_CASE("a time zone inside the expression is refused") {
+TEST_CASE("a time zone inside the expression is refused (K9)") {
   CHECK(is_refused_at("TZ=", 1, "time zone"));
   CHECK(is_refused_at("TZ=0", 1, "time zone"));
   CHECK(is_refused_at("TZ=TZ=TZ=", 1, "time zone"));
@@ -226,7 +236,7 @@ TEST_CASE("a time zone inside the expression is refused") {
   CHECK(refused("TZ=" + std::string(10 * 1024, 'x')).code == errc::limit);
 }
 
-TEST_CASE("an expression that never fires is refused at once") {
+TEST_CASE("an expression that never fires is refused at once (K2)") {
   for (const char* text : {"0 0 30 2 *", "0 0 31 4 *", "0 0 31 2,4,6 *", "0 0 30-31 2 *", "0 0 31 2-2 ?"}) {
     CHECK(is_refused_at(text, 5, "never fires"));
     auto best = std::chrono::steady_clock::duration::max();
@@ -243,7 +253,7 @@ TEST_CASE("an expression that never fires is refused at once") {
   CHECK(refused("0 0 31 2,3 *").detail.empty());
 }
 
-TEST_CASE("both day fields restricted: either is enough, unless one begins with a star") {
+TEST_CASE("both day fields restricted: either is enough, unless one begins with a star (K10)") {
   CHECK(first_after("0 12 13 * FRI", {2026, 3, 1}) == "2026-03-06T12:00:00");
   CHECK(first_after("0 12 13 * FRI", {2026, 5, 9}) == "2026-05-13T12:00:00");
   CHECK(first_after("0 12 */2 * MON", {2026, 3, 1}) ==
@@ -264,11 +274,29 @@ TEST_CASE("L and # pick days by their place in the month") {
   CHECK(first_after("0 0 1 * MON#1,FRI#3", {2026, 5, 4}) == "2026-05-15T00:00:00");
 }
 
-TEST_CASE("29 February asked for in March 2096 is in 2104, since 2100 is no leap year") {
+TEST_CASE("W is the weekday nearest to a day, within its month") {
+  CHECK(first_after("0 12 15W * *", {2026, 7, 1}) == "2026-07-15T12:00:00");   // a Wednesday
+  CHECK(first_after("0 12 15W * *", {2026, 8, 1}) == "2026-08-14T12:00:00");   // a Saturday
+  CHECK(first_after("0 12 15W * *", {2026, 11, 1}) == "2026-11-16T12:00:00");  // a Sunday
+  CHECK(first_after("0 12 1W * *", {2026, 8, 1}) == "2026-08-03T12:00:00");    // Saturday the 1st: not July
+  CHECK(first_after("0 12 31W * *", {2026, 5, 1}) == "2026-05-29T12:00:00");   // Sunday the 31st: not June
+  CHECK(first_after("0 12 31W * *", {2026, 4, 1}) == "2026-05-29T12:00:00");   // April has no 31st
+  CHECK(first_after("0 12 15W * MON", {2026, 8, 11}) == "2026-08-14T12:00:00");
+  CHECK(is_refused_at("0 0 30W 2 *", 5, "never fires"));
+}
+
+TEST_CASE("a plus before the day of week wants both day fields to match") {
+  CHECK(first_after("0 12 13 * +FRI", {2026, 3, 14}) == "2026-11-13T12:00:00");
+  CHECK(first_after("0 12 1 * +MON-WED", {2026, 2, 1}) == "2026-04-01T12:00:00");
+  CHECK(first_after("0 12 L * +FRI#L", {2026, 1, 1}) == "2026-07-31T12:00:00");
+  CHECK(read("0 12 1 * +*") == read("0 12 1 * *"));
+}
+
+TEST_CASE("29 February asked for in March 2096 is in 2104, since 2100 is no leap year (K3)") {
   CHECK(first_after("0 0 29 2 *", {2096, 3, 1}) == "2104-02-29T00:00:00");
 }
 
-TEST_CASE("the search ends at the year 2400") {
+TEST_CASE("the search ends at the year 2400 (K22)") {
   CHECK(first_after("59 59 23 31 12 *", {2400, 1, 1}) == "2400-12-31T23:59:59");
   CHECK(first_after("59 59 23 31 12 *", {2400, 12, 31, 23, 59, 59}) == "never");
   CHECK(first_after("* * * * *", {9999, 1, 1}) == "never");

@@ -55,7 +55,7 @@ TEST_CASE("a timeout ends a process with TERM") {
   CHECK(end.duration_seconds < 5);
 }
 
-TEST_CASE("a process that exits 0 because of its timeout's TERM has timed out all the same") {
+TEST_CASE("a process that exits 0 because of its timeout's TERM has timed out all the same (J17)") {
   work_dir dir;
   test_daemon daemon(dir);
   auto what = shell(1, "trap 'exit 0' TERM; while :; do sleep 0.05; done");
@@ -66,7 +66,7 @@ TEST_CASE("a process that exits 0 because of its timeout's TERM has timed out al
   CHECK(end.signal == 0);
 }
 
-TEST_CASE("a timeout kills a tree whose grandchild left the session and ignores TERM") {
+TEST_CASE("a timeout kills a tree whose grandchild left the session and ignores TERM (J16)") {
   work_dir dir;
   test_daemon daemon(dir);
   const auto note = dir.path() / "grandchild";
@@ -83,7 +83,7 @@ TEST_CASE("a timeout kills a tree whose grandchild left the session and ignores 
   CHECK_FALSE(is_alive(grandchild));
 }
 
-TEST_CASE("kill reaches a grandchild that double-forked, and the end waits for it") {
+TEST_CASE("kill reaches a grandchild that double-forked, and the end waits for it (J16)") {
   work_dir dir;
   test_daemon daemon(dir);
   const auto note = dir.path() / "grandchild";
@@ -110,7 +110,7 @@ TEST_CASE("a polite process gets the time it asked for") {
   CHECK(daemon.read_all(1, "stdout") == "ready\nbye\n");
 }
 
-TEST_CASE("a stopped process is woken for its TERM") {
+TEST_CASE("a stopped process is woken for its TERM (J16)") {
   work_dir dir;
   test_daemon daemon(dir);
   daemon.client().start(command(1, {"sleep", "300"}));
@@ -160,7 +160,7 @@ TEST_CASE("kill of one lease leaves the processes of another alone") {
   CHECK_FALSE(is_alive(grandchild));
 }
 
-TEST_CASE("adopted orphans are reaped: no zombie stays") {
+TEST_CASE("adopted orphans are reaped: no zombie stays (J16)") {
   work_dir dir;
   test_daemon daemon(dir);
   for (std::uint64_t lease = 1; lease <= 20; ++lease) {

@@ -42,7 +42,7 @@ launch flood(std::uint64_t lease, std::uint64_t bytes) {
 
 }  // namespace
 
-TEST_CASE("output is announced before a line is complete, and the two streams stay apart") {
+TEST_CASE("output is announced before a line is complete, and the two streams stay apart (J15)") {
   work_dir dir;
   test_daemon daemon(dir);
   daemon.client().start(shell(1, "printf half; printf complaint >&2; exec sleep 60"));
@@ -64,7 +64,7 @@ TEST_CASE("a silent process leaves no file behind") {
   CHECK(spool_files(dir) == 0);
 }
 
-TEST_CASE("a flood keeps its head and its tail, and the disk stays bounded") {
+TEST_CASE("a flood keeps its head and its tail, and the disk stays bounded (J15)") {
   work_dir dir;
   test_daemon daemon(dir);
   constexpr std::uint64_t mib = 1 << 20;
@@ -166,7 +166,7 @@ TEST_CASE("a survivor that holds the pipes silently does not delay the end by mo
   CHECK(eventually([&] { return !is_alive(survivor); }));
 }
 
-TEST_CASE("what a survivor prints during the drain is kept, and a quick one delays nothing") {
+TEST_CASE("what a survivor prints during the drain is kept, and a quick one delays nothing (J15)") {
   work_dir dir;
   test_daemon daemon(dir);
   const auto end = daemon.run(shell(1, "(sleep 0.3; echo late) & echo early"));
@@ -174,7 +174,7 @@ TEST_CASE("what a survivor prints during the drain is kept, and a quick one dela
   CHECK(daemon.read_all(1, "stdout") == "early\nlate\n");
 }
 
-TEST_CASE("a process may close its streams and go on") {
+TEST_CASE("a process may close its streams and go on (J15)") {
   work_dir dir;
   test_daemon daemon(dir);
   const auto end = daemon.run(shell(1, "exec >&- 2>&-; sleep 0.2; exit 7"));

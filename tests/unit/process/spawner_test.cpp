@@ -85,7 +85,7 @@ TEST_CASE("the PATH of the launch decides, not the one of the supervisor") {
   CHECK(daemon.read_all(2, "stdout") == "from my own folder\n");
 }
 
-TEST_CASE("a file without execute permission, a folder and a text file are refused with what to do") {
+TEST_CASE("a file without execute permission, a folder and a text file are refused with what to do (J6)") {
   work_dir dir;
   test_daemon daemon(dir);
   write_file(dir.path() / "plain", "#!/bin/sh\n", false);
@@ -111,7 +111,7 @@ TEST_CASE("a file without execute permission, a folder and a text file are refus
   CHECK(end.error_number == EINVAL);
 }
 
-TEST_CASE("a working directory that is missing is named") {
+TEST_CASE("a working directory that is missing is named (J7)") {
   work_dir dir;
   test_daemon daemon(dir);
   auto what = command(1, {"true"});
@@ -154,7 +154,7 @@ TEST_CASE("the environment is exactly what was given") {
   ::unsetenv("LEAKED_FROM_THE_DAEMON");
 }
 
-TEST_CASE("no descriptor but 0, 1 and 2 is inherited") {
+TEST_CASE("no descriptor but 0, 1 and 2 is inherited (J19)") {
   work_dir dir;
   const int leaky = ::open("/dev/null", O_RDONLY);  // without close-on-exec, as libraries do
   test_daemon daemon(dir);

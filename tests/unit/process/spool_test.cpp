@@ -64,7 +64,7 @@ TEST_CASE("bytes that the disk refuses are counted and become a gap, and later o
   CHECK(std::filesystem::is_empty(dir.path() / "spool"));
 }
 
-TEST_CASE("a spool folder that is gone costs the output, not the supervisor") {
+TEST_CASE("a spool folder that is gone costs the output, not the supervisor (J18)") {
   work_dir dir;
   const auto spool = open_spool(dir);
   std::filesystem::remove(dir.path() / "spool");

@@ -347,7 +347,7 @@ TEST_CASE("a launch beyond the size of a message is refused here, with what to d
   CHECK(daemon.run(command(2, {"true"})).exit_code == 0);
 }
 
-TEST_CASE("two thousand launches at once all end, once each") {
+TEST_CASE("two thousand launches at once all end, once each (J20)") {
   work_dir dir;
   test_daemon daemon(dir);
   constexpr std::uint64_t count = 2000;

@@ -344,6 +344,65 @@ TEST_CASE("a schedule that no rule describes is refused where the fault is") {
   }
 }
 
+TEST_CASE("a schedule's days, calendars, jitter and single time are read and written") {
+  const schedule s =
+      schedule_of(R"("daily":"02:30","start":"2026-03-01","end":"2028-02-29","include":["work"],)"
+                  R"("exclude":["a","b"],"jitter":"10m")");
+  CHECK(s.start == static_cast<std::int32_t>(days_from_civil(2026, 3, 1)));
+  CHECK(s.end == static_cast<std::int32_t>(days_from_civil(2028, 2, 29)));
+  CHECK(s.include == std::vector<std::string>{"work"});
+  CHECK(s.exclude.size() == 2);
+  CHECK(s.jitter == std::chrono::minutes{10});
+  const schedule once = schedule_of(R"("at":"2026-01-31T23:59:00+08:00")");
+  CHECK(once.kind == schedule_kind::once);
+  CHECK(to_rfc3339(once.at) == "2026-01-31T15:59:00.000Z");
+  for (const schedule& each : {s, once}) {
+    job_definition j;
+    j.name = "x";
+    j.spec.command = {"true"};
+    j.schedule = each;
+    CHECK(decode_job(encode_job(j)).value().schedule == each);
+  }
+  for (const char* v : {"\"2026-02-29\"", "\"2026-3-1\"", "\"tomorrow\"", "20260301", "\"1969-12-31\""})
+    CHECK(schedule_fault_at("\"daily\":\"02:30\",\"start\":" + std::string{v}) ==
+          "bad_field /schedule/start");
+  CHECK(schedule_fault_at(R"("daily":"02:30","include":["a b"])") == "bad_field /schedule/include/0");
+  CHECK(schedule_fault_at(R"("daily":"02:30","exclude":"a")") == "bad_field /schedule/exclude");
+  CHECK(schedule_fault_at(R"("daily":"02:30","jitter":"25h")") == "bad_field /schedule/jitter");
+  CHECK(schedule_fault_at(R"("at":"02:30")") == "bad_field /schedule/at");
+  CHECK(schedule_fault_at(R"("at":"2026-01-31T23:59:00")") == "bad_field /schedule/at");
+}
+
+TEST_CASE("a calendar is read in any order and written in one") {
+  const auto calendar = [](std::string_view days) {
+    return decode_calendar(parse_json(R"({"name":"x","days":)" + std::string{days} + "}").value());
+  };
+  const auto c = calendar(
+      R"(["2027-01-01","12-25","sun","2026-12-24..2026-12-26","sat","2026-12-27","01-06","12-25","2026-12-25"])");
+  REQUIRE(c.has_value());
+  CHECK(write_json(encode_calendar(*c)) ==
+        R"({"name":"x","days":["sun","sat","01-06","12-25","2026-12-24..2026-12-27","2027-01-01"]})");
+  CHECK(decode_calendar(encode_calendar(*c)).value() == *c);
+  CHECK(calendar("[]").value().spans.empty());
+  CHECK(calendar(R"(["02-29"])").has_value());
+  for (const char* bad :
+       {"Sat", "saturday", "02-30", "13-01", "00-01", "2026-02-29", "2026-01-02..2026-01-01", "2026-01-01..",
+        "..", "", "2401-01-01", "2026-01-01...2026-01-02", "1-1"}) {
+    const auto r = calendar("[\"mon\",\"" + std::string{bad} + "\"]");
+    CAPTURE(bad);
+    REQUIRE(r.has_error());
+    CHECK(r.error().pointer == "/days/1");
+    CHECK_FALSE(r.error().hint.empty());
+  }
+  CHECK(decode_calendar(parse_json(R"({"name":"x"})").value()).error().pointer == "/days");
+  CHECK(decode_calendar(parse_json(R"({"days":[]})").value()).error().pointer == "/name");
+  CHECK(decode_calendar(parse_json(R"({"name":"x","days":[],"day":1})").value()).error().hint ==
+        "did you mean \"days\"?");
+  std::string many = "[\"sat\"";
+  for (int i = 0; i < 2'000; ++i) many += ",\"sat\"";
+  CHECK(calendar(many + "]").has_error());
+}
+
 TEST_CASE("a schedule reads as a phrase") {
   const std::string zone = R"(,"time_zone":"Asia/Hong_Kong")";
   CHECK(describe(schedule_of(R"("daily":"2:30")" + zone)) == "daily at 02:30 (Asia/Hong_Kong)");

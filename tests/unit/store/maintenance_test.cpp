@@ -96,7 +96,7 @@ TEST_CASE("each broken invariant is found under its number") {
         "I8");
   check(main_file, "UPDATE attempts SET exit_code=1", "I10");
   check(main_file, "UPDATE runs SET cancel_requested=1", "I14");
-  check(main_file, "INSERT INTO instants SELECT 'other',5,0,id,'' FROM runs WHERE state=0", "I15");
+  check(main_file, "INSERT INTO instants SELECT 'other',5,0,id,'',1,5 FROM runs WHERE state=0", "I15");
   check(main_file, "UPDATE run_counts SET count=count+1 WHERE state=5", "I19");
   check(main_file, "DELETE FROM specs", "I19");
   check(main_file, "UPDATE facts SET first=first+3", "I19");

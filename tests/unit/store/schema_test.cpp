@@ -62,6 +62,7 @@ void write_fixture(const fs::path& to) {
          {put_spec{spec_id{1}, R"({"command":["true"]})"}, put_run{fixture_run(1)}, put_run{fixture_run(2)},
           put_attempt{fixture_attempt(2)}, put_job{j, R"({"name":"nightly"})"}, put_worker{w},
           put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "0 3 * * *"},
+          put_calendar{"holidays", R"({"name":"holidays","days":["12-25"]})", day_zero},
           put_idempotency{"key", 9, id_number(1)}, put_fact{sample_fact(1)},
           put_lease_hole{lease_id{90}, lease_id{100}}}});
     opened->store_ptr->commit_output({1, {{lease_id{2}, "stdout", 0, "hello"}}});
@@ -98,7 +99,9 @@ TEST_CASE("databases of every earlier schema version open with what is in them")
     CHECK(s.jobs[0].text == R"({"name":"nightly"})");
     REQUIRE(s.workers.size() == 1);
     CHECK(s.workers[0].labels.at("gpu") == "a100");
-    CHECK(s.recent_instants.at("nightly") == std::vector<wall_time>{day_zero});
+    CHECK(s.instants.at("nightly") == std::vector<stored_instant>{{day_zero, instant_outcome::ran,
+                                                                   id_number(2), "0 3 * * *", 1, day_zero}});
+    CHECK(s.calendars.size() == (version == 1 ? 0 : 1));
     std::atomic<bool> asked{false};
     bool checked = false;
     opened->store_ptr->read([&](reader& q) {

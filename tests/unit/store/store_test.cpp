@@ -23,6 +23,12 @@ std::vector<run_id> ids_of(const std::vector<run_with_attempts>& rows) {
   return ids;
 }
 
+std::vector<wall_time> instants_of(const std::vector<stored_instant>& rows) {
+  std::vector<wall_time> out;
+  for (const stored_instant& row : rows) out.push_back(row.instant);
+  return out;
+}
+
 run full_run() {
   run r = sample_run(5);
   r.args = "a 'b c'";
@@ -362,14 +368,109 @@ TEST_CASE_TEMPLATE("the row of an instant can be put again only as it is", Drive
     REQUIRE(older.size() == 1);
     CHECK(older[0].instant == day_zero - 72h);
     CHECK(q.list_instants("nightly", std::nullopt, 1).size() == 1);
-    const std::map<std::string, std::vector<wall_time>> later{{"nightly", {day_zero, day_zero + 1h}},
-                                                              {"other", {day_zero}}};
-    CHECK(q.recent_instants(day_zero - 72h) == later);
-    CHECK(q.recent_instants(day_zero + 1h).empty());
+    CHECK(instants_of(q.instants_after(day_zero - 72h).at("nightly")) ==
+          std::vector<wall_time>{day_zero, day_zero + 1h});
+    CHECK(instants_of(q.instants_after(day_zero - 72h).at("other")) == std::vector<wall_time>{day_zero});
+    CHECK(q.instants_after(day_zero + 1h).empty());
+    CHECK(q.fired_instants("nightly", day_zero - 72h, day_zero) ==
+          std::vector<wall_time>{day_zero - 72h, day_zero});
+    CHECK(q.fired_instants("nightly", day_zero - 71h, day_zero + 2h) == std::vector<wall_time>{day_zero});
   });
   const snapshot s = d.restart(day_zero);
-  CHECK(s.recent_instants.at("nightly") == std::vector<wall_time>{day_zero, day_zero + 1h});
-  CHECK(s.recent_instants.at("other") == std::vector<wall_time>{day_zero});
+  CHECK(instants_of(s.instants.at("nightly")) == std::vector<wall_time>{day_zero, day_zero + 1h});
+  CHECK(instants_of(s.instants.at("other")) == std::vector<wall_time>{day_zero});
+}
+
+TEST_CASE_TEMPLATE("a row without a run goes on to later instants, and is kept while it does", Driver,
+                   sqlite_driver, memory_driver) {
+  Driver d;
+  put_instant row{"j", day_zero, instant_outcome::paused, std::nullopt, "paused"};
+  job j;
+  j.name = "j";
+  d.commit({put_job{j, "{}"}, row});
+  row.count = 3;
+  row.until = day_zero + 2h;
+  d.commit({row});
+  d.commit({put_instant{"j", day_zero + 3h, instant_outcome::ran, id_number(1), ""}});
+  d.read([&](reader& q) {
+    const auto all = q.list_instants("j", std::nullopt, 10);
+    REQUIRE(all.size() == 2);
+    CHECK(all[1] ==
+          stored_instant{day_zero, instant_outcome::paused, std::nullopt, "paused", 3, day_zero + 2h});
+    CHECK(q.instants_after(day_zero + 1h).at("j").size() == 2);
+    CHECK(q.instants_after(day_zero + 2h).at("j").size() == 1);
+  });
+  // Long after, only the newest row of a job is read at a start.
+  const snapshot s = d.restart(day_zero + 24h * 400);
+  REQUIRE(s.instants.at("j").size() == 1);
+  CHECK(s.instants.at("j").front().instant == day_zero + 3h);
+  d.retain(day_zero + 24h * 30 + 1h, 24h * 30, 1'000'000);
+  d.read([&](reader& q) { CHECK(q.list_instants("j", std::nullopt, 10).size() == 2); });
+  d.retain(day_zero + 24h * 30 + 2h + 1ms, 24h * 30, 1'000'000);
+  d.read([&](reader& q) { CHECK(q.list_instants("j", std::nullopt, 10).size() == 1); });
+}
+
+TEST_CASE_TEMPLATE("what a wrong clock decided is withdrawn, but for the runs", Driver, sqlite_driver,
+                   memory_driver) {
+  Driver d;
+  d.commit({put_instant{"j", day_zero, instant_outcome::missed, std::nullopt, "", 5, day_zero + 4h},
+            put_instant{"j", day_zero + 5h, instant_outcome::ran, id_number(1), ""},
+            put_instant{"j", day_zero + 6h, instant_outcome::missed, std::nullopt, "", 2, day_zero + 7h},
+            put_instant{"k", day_zero + 6h, instant_outcome::missed, std::nullopt, ""}});
+  d.commit({withdraw_instants{"j", day_zero + 2h},
+            put_instant{"j", day_zero, instant_outcome::missed, std::nullopt, "", 3, day_zero + 2h}});
+  d.read([&](reader& q) {
+    const auto all = q.list_instants("j", std::nullopt, 10);
+    REQUIRE(all.size() == 2);
+    CHECK(all[0].run == id_number(1));
+    CHECK(all[1].count == 3);
+    CHECK(all[1].until == day_zero + 2h);
+    CHECK(q.list_instants("k", std::nullopt, 10).size() == 1);
+  });
+}
+
+TEST_CASE_TEMPLATE("a backfilled instant leaves the row it shared", Driver, sqlite_driver, memory_driver) {
+  Driver d;
+  d.commit({put_instant{"j", day_zero, instant_outcome::missed, std::nullopt, "r", 4, day_zero + 3h}});
+  const auto fill = [](int hour, std::uint64_t run) {
+    return backfill_instant{"j", day_zero + hour * 1h, day_zero + (hour - 1) * 1h, day_zero + (hour + 1) * 1h,
+                            id_number(run)};
+  };
+  const auto rows = [&] {
+    std::vector<stored_instant> all;
+    d.read([&](reader& q) { all = q.list_instants("j", std::nullopt, 10); });
+    return all;
+  };
+  d.commit({fill(1, 1)});  // inside
+  REQUIRE(rows().size() == 2);
+  CHECK(rows()[0] ==
+        stored_instant{day_zero + 1h, instant_outcome::late, id_number(1), "backfill", 1, day_zero + 1h});
+  CHECK(rows()[1] == stored_instant{day_zero, instant_outcome::missed, std::nullopt, "r", 3, day_zero + 3h});
+  d.commit({fill(2, 2), fill(0, 3)});  // behind another one, and the first of the row
+  CHECK(rows().size() == 4);
+  CHECK(rows()[0] ==
+        stored_instant{day_zero + 2h, instant_outcome::late, id_number(2), "backfill", 1, day_zero + 2h});
+  d.commit({fill(3, 4)});  // the last one: the row is gone
+  REQUIRE(rows().size() == 4);
+  for (const stored_instant& row : rows()) CHECK(row.run);
+  d.commit({fill(7, 5)});  // an instant of which nothing was known
+  CHECK(rows().size() == 5);
+}
+
+TEST_CASE_TEMPLATE("calendars are stored, replaced and deleted by name", Driver, sqlite_driver,
+                   memory_driver) {
+  Driver d;
+  d.commit(
+      {put_calendar{"b", "1", day_zero}, put_calendar{"a", "2", day_zero}, put_calendar{"c", "3", day_zero}});
+  d.commit({put_calendar{"b", "4", day_zero + 1h}, delete_calendar{"c"}});
+  d.read([&](reader& q) {
+    const auto all = q.list_calendars();
+    REQUIRE(all.size() == 2);
+    CHECK(all[0].name == "a");
+    CHECK(all[1].text == "4");
+    CHECK(all[1].updated_at == day_zero + 1h);
+  });
+  CHECK(d.restart(day_zero).calendars.size() == 2);
 }
 
 TEST_CASE_TEMPLATE("rows that left the engine's memory are found by run, by lease and by key", Driver,
@@ -750,11 +851,32 @@ class random_history {
     }
     batch.push_back(
         put_instant{j.name, at_ + milliseconds{++instants_}, instant_outcome::missed, std::nullopt, ""});
+    put_ledger(j.name, batch);
+  }
+
+  // Every hour is one job's: a row of ten instants, of which some are filled in and some withdrawn.
+  void put_ledger(const std::string& job, std::vector<mutation>& batch) {
+    const std::string name = "ledger-" + job;
+    const wall_time first = day_zero + std::chrono::hours{++hours_};
+    put_instant row{name, first, instant_outcome::paused, std::nullopt, "paused"};
+    batch.push_back(row);
+    row.count = 10;
+    row.until = first + 9min;
+    batch.push_back(row);
+    if (random_.below(2) == 0) {
+      const auto minute = std::chrono::minutes{random_.below(10)};
+      batch.push_back(backfill_instant{name, first + minute, first + minute - 1min, first + minute + 1min,
+                                       id_number(1'000'000 + static_cast<std::uint64_t>(hours_))});
+    }
+    if (random_.below(4) == 0) batch.push_back(withdraw_instants{name, first - 1ms});
+    if (random_.below(4) == 0) batch.push_back(put_calendar{name, std::to_string(hours_), first});
+    if (random_.below(8) == 0) batch.push_back(delete_calendar{name});
   }
 
   random_source random_;
   wall_time at_ = day_zero;
   std::uint64_t lease_ = 0, instants_ = 0;
+  int hours_ = 0;
   std::vector<entry> entries_;
 };
 
@@ -767,7 +889,9 @@ void check_equal(const snapshot& a, const snapshot& b) {
   CHECK(a.attempts == b.attempts);
   CHECK(a.workers == b.workers);
   CHECK(a.outputs == b.outputs);
-  CHECK(a.recent_instants == b.recent_instants);
+  CHECK(a.instants == b.instants);
+  REQUIRE(a.calendars.size() == b.calendars.size());
+  for (std::size_t i = 0; i < a.calendars.size(); ++i) CHECK(a.calendars[i].text == b.calendars[i].text);
   const auto sorted = [](auto values) {
     std::sort(values.begin(), values.end());
     return values;

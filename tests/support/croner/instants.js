@@ -1,0 +1,19 @@
+// Reads a JSON list of {pattern, zone, from, to} (times in milliseconds) and writes a list of the instants of each
+// from `from` on and before `to`, as croner finds them. Called by tests/integration/croner_test.py, which has put
+// croner beside this file with `npm ci`.
+import { Cron } from "croner";
+import { readFileSync } from "node:fs";
+
+const questions = JSON.parse(readFileSync(0, "utf8"));
+const answers = questions.map(({ pattern, zone, from, to }) => {
+  try {
+    const cron = new Cron(pattern, { timezone: zone, paused: true });
+    const found = [];
+    for (let at = cron.nextRun(new Date(from - 1000)); at !== null && at.getTime() < to; at = cron.nextRun(at))
+      found.push(at.getTime());
+    return { found };
+  } catch (error) {
+    return { refused: String(error.message) };
+  }
+});
+process.stdout.write(JSON.stringify(answers));
