@@ -63,6 +63,15 @@ void release_delayed(core& c) {
   }
 }
 
+// With the offers that took the tokens, so that a restart finds the buckets no fuller than they were.
+void store_buckets(core& c) {
+  for (const limiter* l : c.places.take_spent()) {
+    const auto left = std::chrono::ceil<milliseconds>(l->full_at - c.clock);
+    c.step.rest.emplace_back(
+        put_bucket{(l->kind == limiter_kind::queue ? "queue/" : "job/") + l->name(), c.now.wall + left});
+  }
+}
+
 std::optional<wall_time> next_wall_deadline(const core& c) {
   std::optional<wall_time> next;
   if (!c.delayed.empty()) next = c.delayed.begin()->first;
@@ -78,6 +87,10 @@ void refresh_deadline(core& c) {
   if (c.more_work) c.next_deadline = c.now.mono;
   if (!c.timers.empty()) {
     const mono_time at = c.timers.begin()->at + c.stalls;
+    c.next_deadline = c.next_deadline ? std::min(*c.next_deadline, at) : at;
+  }
+  if (const auto refill = c.places.next_refill(); refill && !c.stopping) {
+    const mono_time at = *refill + c.stalls;
     c.next_deadline = c.next_deadline ? std::min(*c.next_deadline, at) : at;
   }
   if (const auto wall = next_wall_deadline(c)) {
@@ -102,6 +115,7 @@ void on(core& c, const turn_end&) {
   if (c.stopping) return;
   const std::vector<placement> plan = c.places.plan(offers_a_turn);
   for (const placement& p : plan) make_offer(c, *p.run, *p.worker);
+  store_buckets(c);
   if (plan.size() == offers_a_turn) c.more_work = true;
 }
 

@@ -187,6 +187,27 @@ CREATE TABLE dropped_output(
 ) STRICT;
 )sql";
 
+// Limits beside the workers, and what those offer beside their slots. A bucket's row lives until it is full.
+constexpr const char* main_2 = R"sql(
+CREATE TABLE queues(
+  name TEXT PRIMARY KEY NOT NULL,
+  paused INTEGER NOT NULL,
+  max_running INTEGER NOT NULL,
+  rate_count INTEGER,
+  rate_period INTEGER,
+  priority INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE buckets(
+  name TEXT PRIMARY KEY NOT NULL,
+  full_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE workers ADD COLUMN resources BLOB NOT NULL DEFAULT x'';
+
+CREATE INDEX runs_retry ON runs(retry_of) WHERE retry_of IS NOT NULL;
+)sql";
+
 constexpr const char* output_1 = R"sql(
 CREATE TABLE meta(
   key TEXT PRIMARY KEY NOT NULL,
@@ -211,7 +232,7 @@ CREATE TABLE chunks(
 ) STRICT;
 )sql";
 
-constexpr const char* main_steps[] = {main_1};
+constexpr const char* main_steps[] = {main_1, main_2};
 constexpr const char* output_steps[] = {output_1};
 
 }  // namespace

@@ -63,11 +63,15 @@ struct jobs_answer {
   };
   std::vector<change> changes;
 };
+/// The new runs of retry_runs, in the order of the old ones.
+struct retried_answer {
+  std::vector<run_id> runs;
+};
 struct done_answer {};
 /// The answer to a request. Exactly one per request_id.
 struct answer {
   request_id request;
-  std::variant<run_answer, purged_answer, jobs_answer, done_answer, refusal> body;
+  std::variant<run_answer, purged_answer, jobs_answer, done_answer, refusal, retried_answer> body;
 };
 
 /// Something people may be watching changed, and is durable: waiters of a run, /events, the live feed.

@@ -63,7 +63,7 @@ void write_fixture(const fs::path& to) {
           put_attempt{fixture_attempt(2)}, put_job{j, R"({"name":"nightly"})"}, put_worker{w},
           put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "0 3 * * *"},
           put_idempotency{"key", 9, id_number(1)}, put_fact{sample_fact(1)},
-          put_lease_hole{lease_id{90}, lease_id{100}}}});
+          put_lease_hole{lease_id{90}, lease_id{100}}, put_queue{{"etl", true, 2, rate_limit{3, 60s}, 1}}}});
     opened->store_ptr->commit_output({1, {{lease_id{2}, "stdout", 0, "hello"}}});
     REQUIRE(monitor.wait_persisted(1));
     REQUIRE(monitor.wait_output(1));
@@ -99,6 +99,7 @@ TEST_CASE("databases of every earlier schema version open with what is in them")
     REQUIRE(s.workers.size() == 1);
     CHECK(s.workers[0].labels.at("gpu") == "a100");
     CHECK(s.recent_instants.at("nightly") == std::vector<wall_time>{day_zero});
+    CHECK(s.queues.size() == (version < 2 ? 0 : 1));  // version 2 brought queues
     std::atomic<bool> asked{false};
     bool checked = false;
     opened->store_ptr->read([&](reader& q) {
