@@ -294,32 +294,51 @@ std::string forecast_line(const json::object& reason) {
                      kind == "at_most" ? " at the latest" : "");
 }
 
+int why(session& s, const std::string& id) {
+  const auto answer = s.api->get(fmt::format("/api/v1/runs/{}/why", url_encode(id)));
+  if (s.out.how() != format::table) {
+    s.out.document(answer.body);
+    return exit_ok;
+  }
+  const json::object& o = answer.body.as_object();
+  std::string text =
+      fmt::format("run {} of {} is {}{}\n", short_id(o, "run"), text_of(o, "job"), text_of(o, "state"),
+                  text_of(o, "reason") == "-" ? "" : " (" + text_of(o, "reason") + ")");
+  for (const json::value& v : o.at("reasons").as_array()) {
+    const json::object& r = v.as_object();
+    text += fmt::format("  {:20} {}\n", text_of(r, "code"), text_of(r, "detail"));
+    text += holders_line(r) + forecast_line(r);
+    if (text_of(r, "remedy") != "-") text += fmt::format("  {:20} -> {}\n", "", text_of(r, "remedy"));
+  }
+  write_stdout(text);
+  return exit_ok;
+}
+
+int why_then(session& s, const std::string& job, const std::string& at) {
+  const auto answer = s.api->get(fmt::format("/api/v1/jobs/{}/why?at={}", url_encode(job), url_encode(at)));
+  const auto cell = [](const char* heading, const char* key) {
+    return column{heading, [key](const json::object& o) { return text_of(o, key); }};
+  };
+  s.out.one(answer.body.as_object(),
+            {cell("job", "job"), cell("instant", "instant"), cell("outcome", "outcome"), cell("rule", "rule"),
+             cell("run", "run")},
+            "outcome");
+  return exit_ok;
+}
+
 void add_why(CLI::App& parent, selection& chosen) {
   auto id = std::make_shared<std::string>();
+  auto at = std::make_shared<std::string>();
   CLI::App* verb =
-      add_verb(parent, "why", "why a run does not start: every condition, and what would let it go");
+      add_verb(parent, "why",
+               "why a run does not start: every condition, who holds it, and what would let it go; "
+               "with --at: what became of a job's instant in the past");
   verb->add_option("id", *id, "id, part of it, `last`, or a job's name")->required();
-  verb->callback([id, &chosen] {
-    chosen.action = [id](session& s) {
-      const auto answer = s.api->get(fmt::format("/api/v1/runs/{}/why", url_encode(*id)));
-      if (s.out.how() != format::table) {
-        s.out.document(answer.body);
-        return exit_ok;
-      }
-      const json::object& o = answer.body.as_object();
-      const json::array& reasons = o.at("reasons").as_array();
-      std::string text =
-          fmt::format("run {} of {} is {}{}\n", short_id(o, "run"), text_of(o, "job"), text_of(o, "state"),
-                      text_of(o, "reason") == "-" ? "" : " (" + text_of(o, "reason") + ")");
-      for (const json::value& v : reasons) {
-        const json::object& r = v.as_object();
-        text += fmt::format("  {:20} {}\n", text_of(r, "code"), text_of(r, "detail"));
-        text += holders_line(r) + forecast_line(r);
-        if (text_of(r, "remedy") != "-") text += fmt::format("  {:20} -> {}\n", "", text_of(r, "remedy"));
-      }
-      write_stdout(text);
-      return exit_ok;
-    };
+  verb->add_option("--at", *at,
+                   "of the job of that name: its last instant at this time, or this long ago (2h)")
+      ->type_name("TIME");
+  verb->callback([id, at, &chosen] {
+    chosen.action = [id, at](session& s) { return at->empty() ? why(s, *id) : why_then(s, *id, *at); };
   });
 }
 
