@@ -96,7 +96,7 @@ void start_process_of(core& c, attempt& a) {
   a.phase = attempt_phase::running;
   a.supervised = true;
   ++c.running;
-  watch_lease(c, a);
+  plan->lease_until = watch_lease(c, a);
   c.starting.push_back(*std::move(plan));
 }
 

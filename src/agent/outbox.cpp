@@ -218,6 +218,13 @@ void recover(core& c, const std::vector<stored_record>& records,
   if (!gone.leases.empty()) c.out.emplace_back(std::move(gone));
 }
 
+void forget_files(core& c, const started& in) {
+  std::set<std::uint64_t> unclaimed = in.files;
+  for (const supervised_process& p : in.processes) unclaimed.erase(p.lease);
+  for (const auto& [lease, a] : c.attempts) unclaimed.erase(lease);
+  for (const std::uint64_t lease : unclaimed) c.out.emplace_back(forget_process{lease});
+}
+
 void on_outbox_failed(core& c, const outbox_failed& in) {
   ORC_CHECK(!in.not_done.empty(), "outbox_failed brings back the list, the failed effect first");
   say(c, note_level::warning, "Cannot write the outbox: {}", in.message);

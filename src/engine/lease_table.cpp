@@ -62,7 +62,8 @@ bool waits_behind_others(const attempt_entry& a) {
   if (a.row.state != attempt_state::accepted) return false;
   const auto& live = a.holder->live;
   const auto ahead = std::distance(live.begin(), live.find(a.row.lease));
-  return ahead >= a.holder->row.slots;
+  // Without any slot the first one waits for nobody: it ends at its own time, as every attempt must.
+  return ahead >= std::max(a.holder->row.slots, 1);
 }
 
 void put_lost_fact(core& c, const attempt_entry& a, std::string_view reason) {
@@ -228,11 +229,12 @@ void check_worker(core& c, worker_entry& w) {
   std::vector<due_lease> due;
   bool probe = false;
   for (const auto& [lease, a] : w.live) {
-    const auto own = deadline_of(c, *a);
+    auto own = deadline_of(c, *a);
     const auto silence = silence_deadline(c, *a);
-    if (own && own->at <= c.clock && renew_waiting(c, *a)) {
-      wake(std::max(deadline_of(c, *a)->at, c.clock + seconds{1}));
-    } else if (own && own->at <= c.clock) {
+    // Its own time may begin anew; how long its worker has been silent does not.
+    if (own && own->at <= c.clock && renew_waiting(c, *a))
+      own->at = std::max(deadline_of(c, *a)->at, c.clock + seconds{1});
+    if (own && own->at <= c.clock) {
       due.push_back({lease, own->reason});
     } else if (silence && *silence <= c.clock) {
       // Rule 6: before a loss by silence the socket is read once more.

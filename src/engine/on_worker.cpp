@@ -280,7 +280,9 @@ void on(core& c, const session_closed& in) {
     detach_worker(c, *s);
     admit_challengers(c, *s);
   }
+  const std::string name = std::move(s->worker_name);
   c.sessions.erase(in.session);
+  pass_on_name(c, name);
 }
 
 }  // namespace orchestrator::engine

@@ -276,6 +276,20 @@ void admit_challengers(core& c, session_entry& gone) {
   }
 }
 
+void pass_on_name(core& c, const std::string& name) {
+  const auto holder = c.worker_names.find(name);
+  if (holder != c.worker_names.end() && holder->second->session != nullptr) return;
+  const auto same_name = c.instances.find(name);
+  if (same_name == c.instances.end()) return;
+  for (const auto& [order, w] : same_name->second) {
+    if (w->session == nullptr || !w->leases_only) continue;
+    w->leases_only = false;
+    c.worker_names[name] = w;
+    log(c, note_level::info, "Worker id " + printable(name) + " is its other instance's now.");
+    return refresh_capacity(c, *w);
+  }
+}
+
 void end_challenge(core& c, session_entry& s) {
   session_entry* rival = find_session(c, *s.challenges);
   ORC_CHECK(rival != nullptr, "a newcomer waits for a connection that is gone");

@@ -50,7 +50,8 @@ void detach_worker(core& c, session_entry& s) {
   }
   w->row.last_seen = w->seen_wall;
   touch(c, *w);
-  put_fact(c, "worker.disconnected", "worker/" + w->row.worker_id, "{}");
+  put_fact(c, "worker.disconnected", "worker/" + w->row.worker_id,
+           fact_data().add("instance", to_string(w->row.instance)).take());
   refresh_capacity(c, *w);
   // What never left the gate was never sent: those attempts provably did not start.
   std::vector<lease_id> unsent;
@@ -92,6 +93,8 @@ void end_session(core& c, session_entry& s, std::uint16_t code, std::string_view
     c.step.direct.emplace_back(std::move(close));
   }
   admit_challengers(c, s);
+  // Whoever replaced it takes the name in this same step.
+  if (code != close_code::replaced) pass_on_name(c, s.worker_name);
 }
 
 void acknowledge(core& c, session_entry& s, const protocol::worker_message& m,

@@ -51,5 +51,7 @@ void deliver(core& c, std::vector<output> released, std::vector<output>& out);
 /// The newcomers that waited whether `s` lives: it does, or it is gone (registration.cpp).
 void refuse_challengers(core& c, session_entry& s);
 void admit_challengers(core& c, session_entry& s);
+/// When nobody holds the name any more, an instance that was let in for its leases only becomes its worker.
+void pass_on_name(core& c, const std::string& name);
 
 }  // namespace orchestrator::engine

@@ -10,18 +10,25 @@
 namespace orchestrator::sim {
 namespace {
 
-constexpr const char* zones[] = {"UTC", "Sim/Jumping"};
+constexpr const char* zones[] = {"UTC", "Sim/Jumping", "Sim/Twitching"};
+constexpr const char* crons[] = {"* * * * *", "*/2 * * * *", "3 0 * * *",     "4 0 * * *",
+                                 "5 0 * * *", "9 0 * * *",   "3,8 0,1 * * *", "30 0 * * *"};
 
 }  // namespace
 
 run_spec client::draw_spec() {
   dice& d = world_.chance;
   run_spec s;
-  if (d.below(5) == 0) {
+  const std::uint64_t kind = d.below(6);
+  if (kind == 0) {
     s.builtin = "noop";
+  } else if (kind < 3) {
+    s.script = "work.py";  // what a legacy worker can run
   } else {
     s.command = {"work"};
   }
+  if (d.below(8) == 0) s.required_labels = {{"kind", "first"}};  // which one machine has
+  if (d.below(4) == 0) s.priority = static_cast<int>(d.below(3)) - 1;
   s.timeout = std::chrono::duration_cast<milliseconds>(d.spread(5s, 200s));
   s.kill_grace = std::chrono::duration_cast<milliseconds>(d.between(100ms, 10s));
   s.at_most_once = d.below(5) == 0;
@@ -41,7 +48,10 @@ run_spec client::draw_spec() {
 }
 
 void client::submit_new() {
-  const request r{fmt::format("key-{}-{}", number_, ++made_), draw_spec()};
+  request r{fmt::format("key-{}-{}", number_, ++made_), draw_spec(), std::nullopt};
+  if (world_.chance.below(10) == 0)
+    r.not_before =
+        world_.server.clock().wall + std::chrono::duration_cast<milliseconds>(world_.chance.spread(1s, 200s));
   world_.judge.submission_sent(r.key);
   unanswered_.push_back(r);
   submit(r);
@@ -51,6 +61,7 @@ void client::submit(const request& r) {
   engine::submit_run in;
   in.what.name = r.key;
   in.what.spec = r.spec;
+  in.what.not_before = r.not_before;
   in.idempotency_key = r.key;
   in.fingerprint = 1;
   world_.server.ask(std::move(in), [this, r](const engine::answer& a) {
@@ -86,10 +97,18 @@ void client::apply_job(int number) {
   j.name = fmt::format("job-{}", number);
   j.spec = draw_spec();
   schedule s;
-  s.kind = d.below(2) == 0 ? schedule_kind::interval : schedule_kind::cron;
+  constexpr schedule_kind kinds[] = {schedule_kind::interval, schedule_kind::interval, schedule_kind::cron,
+                                     schedule_kind::cron,     schedule_kind::cron,     schedule_kind::daily,
+                                     schedule_kind::hourly};
+  s.kind = d.one_of(kinds);
   s.every = std::chrono::duration_cast<milliseconds>(d.between(5s, 90s));
-  s.cron = "* * * * *";
+  s.cron = d.one_of(crons);
+  s.minute = 2 + 2 * static_cast<int>(d.below(4));
+  s.hour = static_cast<int>(d.below(2));
   s.time_zone = d.one_of(zones);
+  s.gap = d.below(2) == 0 ? gap_policy::shift : gap_policy::skip;
+  s.fold = d.below(2) == 0 ? fold_policy::first : fold_policy::both;
+  if (d.below(4) == 0) s.start_deadline = std::chrono::duration_cast<milliseconds>(d.spread(1s, 120s));
   constexpr catch_up_policy missed[] = {catch_up_policy::none, catch_up_policy::latest, catch_up_policy::all};
   constexpr overlap_policy overlaps[] = {overlap_policy::skip, overlap_policy::queue,
                                          overlap_policy::queue_all, overlap_policy::cancel_old,
@@ -109,7 +128,7 @@ void client::act() {
   const auto told = [this](const engine::answer& a) {
     if (const auto* run = std::get_if<engine::run_answer>(&a.body)) runs_.push_back(run->run.id);
   };
-  switch (d.below(16)) {
+  switch (d.below(17)) {
     case 0:
     case 1: return cancel();
     case 2: return world_.server.ask(engine::retry_run{{}, any_run()}, told);
@@ -146,8 +165,16 @@ void client::act() {
       in.what.job = fmt::format("job-{}", d.below(3));
       return world_.server.ask(std::move(in), told);
     }
+    case 11:
+      return world_.server.ask(
+          engine::remove_worker{{}, world_.machines[d.below(world_.machines.size())]->id()}, nothing);
     default: return repeat_unanswered();
   }
+}
+
+/// Somebody who looked at a wrong clock asked for a time that is far off.
+bool client::chosen_for_later(const run& r) const {
+  return r.not_before && *r.not_before > world_.server.clock().wall + 10min;
 }
 
 void client::clear_the_way() {
@@ -157,25 +184,30 @@ void client::clear_the_way() {
   if (number_ != 0) return;
   std::vector<run> stuck;
   std::vector<worker> workers;
+  std::vector<stored_job> jobs;
   world_.server.disk().read([&](store::reader& r) {
     store::run_filter waiting;
     waiting.states = {run_state::unknown, run_state::queued};
     waiting.limit = 1000;
     for (const auto& row : r.list_runs(waiting)) {
-      if (row.run.state == run_state::unknown || row.run.held) stuck.push_back(row.run);
+      if (row.run.state == run_state::unknown || row.run.held || chosen_for_later(row.run))
+        stuck.push_back(row.run);
     }
     workers = r.list_workers();
+    jobs = r.list_jobs();
   });
   for (const run& r : stuck) {
     if (r.state == run_state::unknown) world_.saw("a person settled an unknown run");
     if (r.state == run_state::unknown)
       world_.server.ask(engine::resolve_run{{}, r.id, run_state::failed}, nothing);
+    else if (chosen_for_later(r))
+      world_.server.ask(engine::cancel_run{{}, r.id}, nothing);
     else
       world_.server.ask(engine::hold_run{{}, r.id, false}, nothing);
   }
-  for (int i = 0; i < 3; ++i) {
-    world_.server.ask(engine::pause_job{{}, fmt::format("job-{}", i), false, false}, nothing);
-    world_.server.ask(engine::pause_job{{}, fmt::format("job-{}", i), true, true}, nothing);
+  for (const auto& j : jobs) {
+    if (j.job.paused) world_.server.ask(engine::pause_job{{}, j.job.name, false, false}, nothing);
+    if (!j.job.schedule_paused) world_.server.ask(engine::pause_job{{}, j.job.name, true, true}, nothing);
   }
   for (const worker& w : workers) {
     if (w.draining) world_.server.ask(engine::drain_worker{{}, w.worker_id, false}, nothing);

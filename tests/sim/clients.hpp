@@ -2,6 +2,7 @@
 // cancel, hold, settle, apply and delete jobs. What they were told goes to the judge.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,9 @@ class client {
   struct request {
     std::string key;
     run_spec spec;
+    std::optional<wall_time> not_before;
   };
+  bool chosen_for_later(const run& r) const;
   run_spec draw_spec();
   void submit(const request& r);
   run_id any_run();

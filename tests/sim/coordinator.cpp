@@ -4,22 +4,13 @@
 #include <orchestrator/base/planted.hpp>
 #include <orchestrator/protocol/codec.hpp>
 
+#include "oracle.hpp"
 #include "world.hpp"
 
 namespace orchestrator::sim {
 namespace {
 
 constexpr nanoseconds pulse = 250ms;
-
-zone_table zone_named(const std::string& name) {
-  zone_table z;
-  z.name = name;
-  if (name == "UTC") return z;
-  // A zone with a jump of an hour every few minutes, so that short runs meet gaps and folds.
-  for (int i = 0; i < 400; ++i)
-    z.transitions.push_back({first_wall_seconds + i * 240, i % 2 == 0 ? 3600 : 0});
-  return z;
-}
 
 }  // namespace
 
@@ -46,7 +37,8 @@ nanoseconds coordinator::last_heard(const uuid& instance) const {
 }
 
 /// Something that happens to this life of the process, as soon as it runs.
-void coordinator::run(std::uint64_t life, std::function<void()> what) {
+template <class F>
+void coordinator::run(std::uint64_t life, F what) {
   world_.time.after(world_.chance.between(0us, 300us), [this, life, what = std::move(what)]() mutable {
     if (life != life_ || !up()) return;
     if (paused_) {
@@ -91,6 +83,15 @@ void coordinator::kill() {
   for (auto& [id, s] : sessions_) s.wire->end_process(side::coordinator);
   sessions_.clear();
   world_.time.after(world_.chance.spread(50ms, 60s), [this] { start(); });
+}
+
+void coordinator::stop() {
+  if (!accepts()) return;
+  world_.saw("coordinator stopped in order");
+  feed(engine::stopping{});
+  world_.time.after(world_.chance.between(1ms, 2s), [this, life = life_] {
+    if (life == life_) kill();
+  });
 }
 
 bool coordinator::dies_here() {
@@ -172,21 +173,18 @@ void coordinator::read_again(session_id id) {
 void coordinator::hear(session_id id) {
   const auto found = sessions_.find(id);
   if (found == sessions_.end()) return;
-  const auto speaker = speaks_for_.find(found->second.instance);
+  const auto speaker = speaks_for_.find(found->second.who.instance);
   if (speaker != speaks_for_.end() && speaker->second == id)
-    heard_[found->second.instance] = world_.time.now() - stopped_for_;
+    heard_[found->second.who.instance] = world_.time.now() - stopped_for_;
 }
 
 /// What it said while nobody read is gone then: its silence begins.
-void coordinator::parted(const std::string& worker_id) {
-  std::erase_if(speaks_for_, [&](const auto& speaker) {
-    const auto found = sessions_.find(speaker.second);
-    if (found != sessions_.end() && world_.machine_at(found->second.wire->machine()).id() != worker_id)
-      return false;
-    if (found != sessions_.end() && found->second.unread)
-      heard_[speaker.first] = world_.time.now() - stopped_for_;
-    return true;
-  });
+void coordinator::parted(const uuid& instance) {
+  const auto speaker = speaks_for_.find(instance);
+  if (speaker == speaks_for_.end()) return;
+  const auto found = sessions_.find(speaker->second);
+  if (found != sessions_.end() && found->second.unread) heard_[instance] = world_.time.now() - stopped_for_;
+  speaks_for_.erase(speaker);
 }
 
 bool coordinator::unread(const uuid& instance) const {
@@ -251,7 +249,7 @@ void coordinator::carry_out(engine::output& o) {
   if (auto* out = std::get_if<engine::send>(&o)) {
     const auto found = sessions_.find(out->session);
     if (found == sessions_.end()) return;
-    world_.judge.leaves(found->second.instance, out->message);
+    world_.judge.leaves(found->second.who, out->session, out->message);
     found->second.outgoing.push_back(std::move(out->message));
     if (!std::exchange(found->second.dirty, true)) dirty_.push_back(out->session);
   } else if (const auto* closing = std::get_if<engine::close_session>(&o)) {
@@ -265,7 +263,7 @@ void coordinator::carry_out(engine::output& o) {
       found->second.wire->set_ping_interval(side::coordinator, pings->interval);
   } else if (const auto* registered = std::get_if<engine::session_registered>(&o)) {
     if (const auto found = sessions_.find(registered->session); found != sessions_.end()) {
-      speaks_for_[found->second.instance] = registered->session;
+      speaks_for_[found->second.who.instance] = registered->session;
       found->second.batch = registered->batch;
       found->second.registered = true;
       hear(registered->session);
@@ -336,11 +334,12 @@ void coordinator::arm_timer() {
 void coordinator::sync_soon() {
   if (syncing_ || disk_full_ || (issued_.empty() && issued_output_ == 0)) return;
   syncing_ = true;
+  const nanoseconds takes = world_.chance.spread(100us, world_.draw.slowest_commit);
+  if (takes > 1s) world_.saw("a commit took seconds");
   // What is queued now is one group; what comes meanwhile waits for the next.
-  world_.time.after(world_.chance.spread(100us, world_.draw.slowest_commit),
-                    [this, life = life_, n = issued_.size(), m = issued_output_] {
-                      if (life == life_) sync_now(n, m);
-                    });
+  world_.time.after(takes, [this, life = life_, n = issued_.size(), m = issued_output_] {
+    if (life == life_) sync_now(n, m);
+  });
 }
 
 void coordinator::sync_now(std::size_t batches, std::size_t output_batches) {
@@ -377,10 +376,9 @@ void coordinator::sync_now(std::size_t batches, std::size_t output_batches) {
 
 // ---- sessions
 
-void coordinator::accept(std::shared_ptr<link> wire) {
+void coordinator::accept(std::shared_ptr<link> wire, peer who) {
   const session_id id{++last_session_};
   const std::uint64_t life = life_;
-  const uuid instance = world_.machine_at(wire->machine()).instance();
   end_events events;
   events.frame = [this, id, life](const std::string& text) {
     if (life != life_) return;
@@ -399,7 +397,8 @@ void coordinator::accept(std::shared_ptr<link> wire) {
   };
   session s;
   s.wire = wire;
-  s.instance = instance;
+  if (who.kind == peer_kind::machine && world_.draw.repetitions) s.twice.emplace(world_.chance);
+  s.who = std::move(who);
   sessions_.emplace(id, std::move(s));
   wire->attach(side::coordinator, std::move(events), std::min<nanoseconds>(20s, world_.draw.lease_ttl / 3));
   feed(engine::session_opened{id, "peer"});
@@ -410,19 +409,43 @@ void coordinator::on_frame(session_id id, const std::string& text) {
   if (found == sessions_.end()) return;
   auto decoded = protocol::decode_worker_frame(text, found->second.batch);
   if (!decoded) return feed(engine::session_bad_frame{id, decoded.error()});
-  world_.judge.arrives(*decoded);
-  const auto speaker = speaks_for_.find(found->second.instance);
-  const bool replaced = found->second.registered && (speaker == speaks_for_.end() || speaker->second != id);
-  world_.judge.hears_replaced(replaced);
-  feed(engine::session_frame{id, std::move(*decoded)});
-  world_.judge.hears_replaced(false);
+  world_.judge.arrives(found->second.who, *decoded);
+  if (!found->second.twice) return deliver(id, std::move(*decoded), false);
+  const std::uint64_t life = life_;
+  for (replayer::delivery& d : found->second.twice->from_worker(std::move(*decoded))) {
+    if (life == life_ && !d.messages.empty()) deliver(id, std::move(d.messages), d.repetition);
+  }
+}
+
+void coordinator::deliver(session_id id, std::vector<protocol::worker_message> messages, bool repetition) {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  judge::speaker who{
+      .peer = &found->second.who, .replaced = is_replaced(id, found->second), .repeats = repetition};
+  if (repetition) world_.saw("a message was delivered twice");
+  world_.judge.listens_to(who);
+  feed(engine::session_frame{id, std::move(messages)});
+  world_.judge.listens_to({});
+}
+
+bool coordinator::is_replaced(session_id id, const session& s) const {
+  if (!s.registered || s.who.kind == peer_kind::legacy) return false;
+  const auto speaker = speaks_for_.find(s.who.instance);
+  return speaker == speaks_for_.end() || speaker->second != id;
 }
 
 void coordinator::flush(session& s) {
   s.dirty = false;
-  const auto messages = std::exchange(s.outgoing, {});
-  for (std::string& frame : protocol::encode_frames(messages, s.batch, limits::frame))
+  auto messages = std::exchange(s.outgoing, {});
+  if (s.twice) {
+    const std::size_t before = messages.size();
+    messages = s.twice->to_worker(std::move(messages));
+    if (messages.size() > before) world_.saw("a command was delivered twice");
+  }
+  for (std::string& frame : protocol::encode_frames(messages, s.batch, limits::frame)) {
+    if (frame.size() > limits::frame) world_.judge.broken("I17: a frame is larger than a worker may be sent");
     s.wire->send(side::coordinator, std::move(frame));
+  }
 }
 
 }  // namespace orchestrator::sim

@@ -15,8 +15,17 @@
 #include <orchestrator/store/memory_store.hpp>
 
 #include "link.hpp"
+#include "replayer.hpp"
 
 namespace orchestrator::sim {
+
+enum class peer_kind : std::uint8_t { machine, legacy, rogue };
+/// Who is at the other end of a connection, which the coordinator has to find out.
+struct peer {
+  uuid instance;  ///< nil: a legacy worker, known by its name
+  std::string worker_id;
+  peer_kind kind = peer_kind::machine;
+};
 
 class coordinator {
  public:
@@ -27,6 +36,8 @@ class coordinator {
   void start();
   /// kill -9: now, or before the so-manieth effect from now.
   void kill();
+  /// SIGTERM: no new work, and an end a little later.
+  void stop();
   void kill_within(int effects) { effects_left_ = effects; }
   void pause(nanoseconds how_long);
   void set_disk_full(bool full);
@@ -38,6 +49,7 @@ class coordinator {
     wall_offset_ += by;
     clock_was_off_ = clock_was_off_ || by > 24h || by < -24h;
   }
+  void set_wall_right() { wall_offset_ = milliseconds{0}; }
   /// The database as it is now is what the next roll_back leads to; the process must be dead for that.
   void save_database() { disk_->save(); }
   void roll_back() { disk_->roll_back(); }
@@ -45,7 +57,7 @@ class coordinator {
   bool up() const { return engine_ != nullptr; }
   bool paused() const { return paused_; }
   bool accepts() const { return up() && !paused_; }
-  void accept(std::shared_ptr<link> l);
+  void accept(std::shared_ptr<link> l, peer who);
   /// A request of a client; it is not answered if the process dies first.
   template <class Request>
   void ask(Request request, reply then) {
@@ -64,7 +76,12 @@ class coordinator {
   nanoseconds stopped_for() const { return stopped_for_; }
   nanoseconds last_heard(const uuid& instance) const;
   /// The core has parted a worker from its connection, which may close a good while later.
-  void parted(const std::string& worker_id);
+  void parted(const uuid& instance);
+  /// The connection that registered last, 0 if the core has parted it.
+  session_id speaks_for(const uuid& instance) const {
+    const auto found = speaks_for_.find(instance);
+    return found == speaks_for_.end() ? session_id{} : found->second;
+  }
   /// Whether the connection that registered last is there and not read at present.
   bool unread(const uuid& instance) const;
   std::size_t sessions() const { return sessions_.size(); }
@@ -72,12 +89,14 @@ class coordinator {
  private:
   struct session {
     std::shared_ptr<link> wire;
-    uuid instance;
+    peer who;
+    std::optional<replayer> twice;  ///< some of its messages are delivered twice
     std::vector<protocol::coordinator_message> outgoing;
     bool registered = false, batch = false, dirty = false, unread = false;
   };
 
-  void run(std::uint64_t life, std::function<void()> what);
+  template <class F>
+  void run(std::uint64_t life, F what);
   void feed(engine::input in);
   void carry_out(engine::effects& e);
   void carry_out(engine::output& o);
@@ -89,6 +108,8 @@ class coordinator {
   void sync_soon();
   void sync_now(std::size_t batches, std::size_t output_batches);
   void on_frame(session_id id, const std::string& text);
+  void deliver(session_id id, std::vector<protocol::worker_message> messages, bool repetition);
+  bool is_replaced(session_id id, const session& s) const;
   void hear(session_id id);
   bool dies_here();
 
@@ -98,7 +119,7 @@ class coordinator {
   std::uint64_t life_ = 0;
   bool paused_ = false, stall_pending_ = false, turn_end_scheduled_ = false, syncing_ = false;
   bool disk_full_ = false, disk_breaks_ = false;
-  std::deque<std::function<void()>> backlog_;
+  std::deque<action> backlog_;
   std::map<session_id, session> sessions_;
   std::vector<session_id> dirty_;
   std::map<request_id, reply> replies_;

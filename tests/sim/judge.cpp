@@ -38,19 +38,96 @@ void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
     if (const auto wrong = core.check_invariants()) broken(*wrong);
   }
   if (!e.commit) return;
-  if (hears_replaced_) broken("I17: a connection that was replaced changed something");
+  judge_speaker(e);
+  if (const auto wrong = timetable_.observe(*e.commit, world_.server.clock().wall)) broken(*wrong);
   if (e.commit->mutations.size() > limits::commit_mutations)
     broken("rule 3: one input made more than a batch may hold");
   for (const mutation& m : e.commit->mutations) {
-    if (const auto* a = std::get_if<put_attempt>(&m)) {
-      const attempt& row = a->attempt;
-      if (row.state != attempt_state::lost)
-        lost_.erase(row.lease);
-      else if (lost_.insert(row.lease).second)
-        judge_loss(row);
+    if (const auto* r = std::get_if<put_run>(&m)) issued(*r);
+    if (const auto* a = std::get_if<put_attempt>(&m)) issued(*a);
+    if (const auto* f = std::get_if<put_fact>(&m); f && f->fact.type == "worker.disconnected") {
+      const std::size_t at = f->fact.data.find(R"("instance":")");
+      if (at == std::string::npos) broken("a fact about the end of a connection does not say whose");
+      if (const auto whose = parse_uuid(f->fact.data.substr(at + 12, 36))) world_.server.parted(*whose);
     }
-    if (const auto* f = std::get_if<put_fact>(&m); f && f->fact.type == "worker.disconnected")
-      world_.server.parted(f->fact.subject.substr(std::string_view("worker/").size()));
+  }
+}
+
+/// I7: a backoff is waited for. A restart measures it by the wall clock again, so the list ends with a life.
+void judge::issued(const put_run& m) {
+  if (m.run.state == run_state::retry_wait)
+    backs_off_.emplace(m.run.id, world_.time.now());
+  else if (m.run.state != run_state::queued)
+    backs_off_.erase(m.run.id);
+}
+
+void judge::issued(const put_attempt& m) {
+  const attempt& row = m.attempt;
+  std::set<lease_id>& live = live_[row.instance];
+  const auto newest = newest_holder_.find(row.run);
+  const bool fresh = row.state == attempt_state::offered && !live.contains(row.lease);
+  if (fresh) {
+    if (static_cast<int>(live.size()) >= places_of(row.instance))
+      broken(fmt::format("I16: {} was offered lease {} beyond its {} places", row.worker_id, row.lease.value,
+                         places_of(row.instance)));
+    const auto waits = backs_off_.find(row.run);
+    // The shortest backoff is a second, and its jitter a tenth.
+    if (waits != backs_off_.end() && world_.time.now() - waits->second < 900ms)
+      broken(fmt::format("I7: run {} was offered again before its backoff was over", to_string(row.run)));
+    made_over_[row.lease] = world_.server.speaks_for(row.instance);
+    newest_holder_[row.run] = row.instance;
+    ever_held_.emplace(row.instance, row.run);
+  }
+  if (newest == newest_holder_.end()) newest_holder_.emplace(row.run, row.instance);
+  if (is_live(row.state))
+    live.insert(row.lease);
+  else
+    live.erase(row.lease);
+  if (row.state != attempt_state::lost)
+    lost_.erase(row.lease);
+  else if (lost_.insert(row.lease).second)
+    judge_loss(row);
+}
+
+int judge::places_of(const uuid& instance) const {
+  for (const auto& m : world_.machines) {
+    if (m->instance() == instance) return m->places();
+  }
+  return 1;  // a legacy worker's, and a stranger's
+}
+
+/// I12 and I18: what may follow from a message by who said it. When it shows that its connection lives, a
+/// newcomer that waited may be let in; then others' rows change by right.
+void judge::judge_speaker(const engine::effects& e) const {
+  if (speaker_.replaced) broken("I17: a connection that was replaced changed something");
+  const bool somebody_came = std::any_of(e.outputs.begin(), e.outputs.end(), [](const engine::output& o) {
+    return std::holds_alternative<engine::session_registered>(o);
+  });
+  if (somebody_came || speaker_.peer == nullptr) return;
+  for (const mutation& m : e.commit->mutations) {
+    if (speaker_.repeats && !std::holds_alternative<put_worker>(m))
+      broken("I12: a message that was delivered before changed something");
+    if (speaker_.peer->kind == peer_kind::rogue) judge_change_by_stranger(m);
+  }
+}
+
+void judge::judge_change_by_stranger(const mutation& m) const {
+  const uuid& who = speaker_.peer->instance;
+  const auto other = [&](const std::string& what) { broken("I18: a stranger changed " + what); };
+  if (const auto* a = std::get_if<put_attempt>(&m)) {
+    if (a->attempt.instance != who) other(fmt::format("lease {} of another", a->attempt.lease.value));
+  } else if (const auto* r = std::get_if<put_run>(&m)) {
+    const auto holder = newest_holder_.find(r->run.id);
+    if (holder == newest_holder_.end() || holder->second != who) other("run " + to_string(r->run.id));
+  } else if (const auto* w = std::get_if<put_worker>(&m)) {
+    if (w->worker.instance != who) other("worker " + w->worker.worker_id);
+  } else if (const auto* f = std::get_if<put_fact>(&m)) {
+    const std::string& subject = f->fact.subject;
+    const auto run = subject.starts_with("run/") ? parse_uuid(subject.substr(4)) : std::nullopt;
+    const bool about_itself = subject.starts_with("worker/") || (run && ever_held_.contains({who, *run}));
+    if (!about_itself) other("the history of " + subject);
+  } else if (!std::holds_alternative<forget_worker>(m) && !std::holds_alternative<put_lease_hole>(m)) {
+    other("what no worker may change");
   }
 }
 
@@ -84,7 +161,7 @@ void judge::became_durable(const mutation_batch& batch) {
   for (const mutation& m : batch.mutations) {
     if (const auto* spec = std::get_if<put_spec>(&m)) {
       const auto read = protocol::decode_spec(spec->text);
-      once_[spec->id] = read && read->at_most_once;
+      if (read) specs_[spec->id] = {read->at_most_once, !read->builtin.empty()};
     }
     std::visit([this](const auto& row) { durable(row); }, m);
   }
@@ -103,7 +180,8 @@ void judge::durable(const put_run& m) {
   if (known.job.empty()) {
     if (r.instant && !fired_.emplace(std::pair(r.job, *r.instant), r.id).second)
       broken(fmt::format("I15: {} made two runs for one instant", r.job));
-    known.at_most_once = once_.contains(r.spec) && once_.at(r.spec);
+    known.at_most_once = specs_[r.spec].at_most_once;
+    known.builtin = specs_[r.spec].builtin;
     if (r.job.starts_with("key-") && !r.retry_of) {
       const auto [at, fresh] = made_for_.emplace(r.job, r.id);
       if (!fresh && at->second != r.id)
@@ -112,14 +190,21 @@ void judge::durable(const put_run& m) {
       if (!keys_.contains(r.job)) broken("I21: a run that nobody submitted");
     }
   }
+  const bool waited = known.state == run_state::queued || known.state == run_state::retry_wait;
+  if (r.state == run_state::cancelled && waited) world_.saw("a waiting run was cancelled");
+  if (known.state == run_state::unknown && is_final(r.state) && r.reason != "resolved")
+    world_.saw("a late result settled an unknown run");
   known.state = r.state;
   known.job = r.job;
   if (!r.reason.empty()) world_.saw(fmt::format("run {}: {}", to_string(r.state), r.reason));
   world_.saw(fmt::format("run {}", to_string(r.state)));
   if (r.state == run_state::succeeded && r.deciding_lease && !rolled_back_) {
     const auto end = ends_.find(r.deciding_lease);
-    const bool process_ran = starts_.contains(r.deciding_lease);
-    if (process_ran && (end == ends_.end() || end->second != std::pair{0, 0}))
+    const auto by = attempts_.find(r.deciding_lease);
+    const bool honest = by != attempts_.end() &&
+                        std::any_of(world_.machines.begin(), world_.machines.end(),
+                                    [&](const auto& m) { return m->instance() == by->second.instance; });
+    if (honest && !known.builtin && (end == ends_.end() || end->second != std::pair{0, 0}))
       broken(fmt::format("I10: run {} succeeded, and its process did not", to_string(r.id)));
   }
 }
@@ -133,10 +218,16 @@ void judge::durable(const put_attempt& m) {
     newest_lease_ = a.lease;
     run_record& r = runs_[a.run];
     if (is_final(r.state)) broken(fmt::format("I5: run {} was offered after its end", to_string(a.run)));
+    if (r.cancel_seen)
+      broken(fmt::format("I14: run {} was offered after it was cancelled", to_string(a.run)));
     r.newest = a.lease;
   }
   judge_end(a);
-  attempts_[a.lease] = a.state;
+  const bool was_lost = known != attempts_.end() && known->second.state == attempt_state::lost;
+  if (was_lost && a.state == attempt_state::running) world_.saw("a lost attempt was heard of again");
+  if (a.state == attempt_state::succeeded && runs_[a.run].state == run_state::cancelled)
+    world_.saw("a cancelled run's process had ended well");
+  attempts_[a.lease] = {a.state, a.run, a.instance};
   world_.saw(a.reason.empty() ? fmt::format("attempt {}", to_string(a.state))
                               : fmt::format("attempt {}: {}", to_string(a.state), a.reason));
   if (a.late) world_.saw("a late result was adopted");
@@ -161,22 +252,30 @@ void judge::durable(const put_instant& m) {
 }
 
 /// I5, I19 and "nothing is shown that can be taken back": an offer leaves behind its row.
-void judge::judge_offer(const uuid& instance, const protocol::execute_job& offer) const {
-  const auto row = attempts_.find(*offer.lease);
+void judge::judge_offer(const peer& to, session_id over, lease_id lease) const {
+  const auto row = attempts_.find(lease);
   if (row == attempts_.end())
-    broken(fmt::format("I1: lease {} was offered before it was on disk", offer.lease->value));
-  if (const auto seen = seen_.find(instance); seen != seen_.end() && *offer.lease <= seen->second)
-    broken(fmt::format("I4: lease {} was offered to a worker that has seen {}", offer.lease->value,
+    broken(fmt::format("I1: lease {} was offered before it was on disk", lease.value));
+  if (row->second.instance != to.instance)
+    broken(fmt::format("I3: lease {} was offered to another than its row says", lease.value));
+  if (const auto made = made_over_.find(lease); made == made_over_.end() || made->second != over)
+    broken(fmt::format("rule 4: lease {} was offered over another connection than it was made for",
+                       lease.value));
+  if (const auto seen = seen_.find(to.instance); seen != seen_.end() && lease <= seen->second)
+    broken(fmt::format("I4: lease {} was offered to a worker that has seen {}", lease.value,
                        seen->second.value));
 }
 
-void judge::leaves(const uuid& instance, const protocol::coordinator_message& m) {
+void judge::leaves(const peer& to, session_id over, const protocol::coordinator_message& m) {
   if (const auto* offer = std::get_if<protocol::execute_job>(&m.body)) {
-    judge_offer(instance, *offer);
-    const run_id run = *parse_uuid(std::get<std::string>(offer->job_id.id));
-    offered_to_[{instance, *offer->lease}] = run;
-    if (!offered_.insert(*offer->lease).second)
-      broken(fmt::format("I4: lease {} was offered twice", offer->lease->value));
+    const auto* number = std::get_if<std::int64_t>(&offer->job_id.id);
+    if ((number != nullptr) != (to.kind == peer_kind::legacy))
+      broken("an offer is not in its worker's language");
+    const lease_id lease = number != nullptr ? lease_id{static_cast<std::uint64_t>(*number)} : *offer->lease;
+    judge_offer(to, over, lease);
+    offered_to_[{to.instance, lease}] = attempts_.at(lease).run;
+    if (!offered_.insert(lease).second) broken(fmt::format("I4: lease {} was offered twice", lease.value));
+    if (number != nullptr) world_.saw("an offer went to a legacy worker");
   } else if (const auto* a = std::get_if<protocol::ack>(&m.body)) {
     for (const auto& [seq, what] : a->dispositions) world_.saw(std::string("disposition ") + to_string(what));
     if (a->disposition) world_.saw(std::string("disposition ") + to_string(*a->disposition));
@@ -202,7 +301,7 @@ void judge::answered(const engine::answer& a) {
   }
 }
 
-void judge::arrives(const std::vector<protocol::worker_message>& messages) {
+void judge::arrives(const peer& from, const std::vector<protocol::worker_message>& messages) {
   for (const protocol::worker_message& m : messages) {
     if (const auto* r = std::get_if<protocol::job_result>(&m.body)) {
       if (r->lease && !resulted_.insert(*r->lease).second) world_.saw("a result came twice");
@@ -211,7 +310,7 @@ void judge::arrives(const std::vector<protocol::worker_message>& messages) {
       if (o->gap_from) world_.saw("output came with a gap");
     } else if (const auto* r2 = std::get_if<protocol::worker_register>(&m.body)) {
       if (!r2->unacked.empty()) world_.saw("a worker came back with results");
-      if (r2->instance) remember(*r2->instance, *r2);
+      if (from.kind != peer_kind::legacy) remember(from, *r2);
       if (!r2->running.empty()) world_.saw("a worker came back with running jobs");
       if (!r2->lost.empty()) world_.saw("a worker came back with losses");
     }
@@ -219,19 +318,27 @@ void judge::arrives(const std::vector<protocol::worker_message>& messages) {
 }
 
 /// What a worker says about itself holds until its next registration.
-void judge::remember(const uuid& instance, const protocol::worker_register& r) {
-  std::set<lease_id>& results = waiting_results_[instance];
+void judge::remember(const peer& from, const protocol::worker_register& r) {
+  if (from.kind == peer_kind::rogue) return;  // which lies
+  if (r.highest_lease) seen_[from.instance] = *r.highest_lease;
+  std::set<lease_id>& results = waiting_results_[from.instance];
   results.clear();
   for (const auto& ref : r.unacked) results.insert(ref.lease);
-  if (r.highest_lease) seen_[instance] = *r.highest_lease;
+}
+
+void judge::only_the_disk_is_left() {
+  lost_.clear();
+  live_.clear();
+  backs_off_.clear();
+  for (const auto& [lease, a] : attempts_) {
+    if (a.state == attempt_state::lost) lost_.insert(lease);
+    if (is_live(a.state)) live_[a.instance].insert(lease);
+  }
 }
 
 void judge::coordinator_dies(engine::engine& core) {
   const engine::engine_view& v = core.view();
-  lost_.clear();
-  for (const auto& [lease, state] : attempts_) {
-    if (state == attempt_state::lost) lost_.insert(lease);
-  }
+  only_the_disk_is_left();
   before_.reset();
   if (v.issued() == v.durable()) {
     before_ = v.count();
@@ -245,7 +352,9 @@ void judge::coordinator_dies(engine::engine& core) {
 /// I19: what is rebuilt from the disk is what lived. I20: what was shown does not go back.
 void judge::coordinator_started(engine::engine& core) {
   const engine::engine_view& v = core.view();
+  world_.server.disk().read([this](store::reader& r) { timetable_.reload(r); });
   if (!rolled_back_ && v.durable() < shown_) broken("I20: the revision went back over a restart");
+  if (v.count().active > 0) world_.saw("the coordinator came back to active runs");
   if (!before_) return;
   const auto was = *std::exchange(before_, std::nullopt), is = v.count();
   // Starting may move runs whose time has come; nothing may be lost or made.
@@ -257,6 +366,7 @@ void judge::coordinator_started(engine::engine& core) {
 }
 
 void judge::history_was_cut() {
+  timetable_.ledger_was_cut();
   instants_.clear();
   fired_.clear();
   made_for_.clear();
@@ -280,6 +390,7 @@ void judge::database_rolled_back() {
   newest_lease_ = {};
   offered_.clear();
   starts_.clear();
+  newest_holder_.clear();
   world_.server.disk().read([this](store::reader& r) {
     durable_ = r.revision();
     for (const auto& row : r.list_runs(every_run)) {
@@ -289,11 +400,14 @@ void judge::database_rolled_back() {
       known.cancel_seen = row.run.cancel_requested;
       if (row.run.job.starts_with("key-") && !row.run.retry_of) made_for_.emplace(row.run.job, row.run.id);
       for (const attempt& a : row.attempts) {
-        attempts_[a.lease] = a.state;
+        attempts_[a.lease] = {a.state, a.run, a.instance};
+        newest_holder_[a.run] = a.instance;
+        ever_held_.emplace(a.instance, a.run);
         newest_lease_ = std::max(newest_lease_, a.lease);
       }
     }
   });
+  only_the_disk_is_left();
 }
 
 // ---- clients
@@ -327,6 +441,19 @@ void judge::process_starts(const machine& m, lease_id lease, const std::string& 
   run_record& r = runs_[*id];
   if (++r.starts > 1 && r.at_most_once && !rolled_back_)
     broken(fmt::format("I8: at_most_once run {} was started twice", run));
+}
+
+void judge::legacy_starts(lease_id lease) {
+  note(fmt::format("a legacy worker starts lease {}", lease.value));
+  if (!offered_to_.contains({uuid{}, lease})) broken("I9: a legacy worker started what it was not offered");
+  starts_.insert(lease);
+}
+
+std::pair<lease_id, run_id> judge::any_lease(dice& chance) const {
+  if (attempts_.empty()) return {lease_id{1}, run_id{}};
+  auto at = attempts_.begin();
+  std::advance(at, static_cast<std::ptrdiff_t>(chance.below(attempts_.size())));
+  return {at->first, at->second.run};
 }
 
 void judge::process_ends(lease_id lease, int exit_code, int signal) { ends_[lease] = {exit_code, signal}; }
@@ -385,6 +512,14 @@ void judge::at_the_end() {
       }
     }
   });
+  for (const auto& m : world_.machines) {
+    if (!rolled_back_ && !m->gone() && !m->settled())
+      broken(fmt::format("I22: {} still holds {} records and {} processes", m->id(), m->records(),
+                         m->processes().size()));
+  }
+  if (world_.time.now() - world_.server.started_at() > 20s) {
+    if (const auto wrong = timetable_.nothing_is_overdue(world_.server.clock().wall)) broken(*wrong);
+  }
   for (const run_id& id : acknowledged_) {
     if (!rows.contains(id) && !world_.draw.retention)
       broken(fmt::format("I1: acknowledged run {} is gone", to_string(id)));

@@ -13,11 +13,13 @@
 #include <orchestrator/engine/engine.hpp>
 #include <orchestrator/store/memory_store.hpp>
 
+#include "oracle.hpp"
 #include "timeline.hpp"
 
 namespace orchestrator::sim {
 
 struct world;
+struct peer;
 class machine;
 
 /// A broken promise; `what()` names it.
@@ -34,11 +36,17 @@ class judge {
   // The coordinator
   void engine_stepped(engine::engine& core, const engine::effects& e);
   void became_durable(const mutation_batch& batch);
-  void leaves(const uuid& instance, const protocol::coordinator_message& m);
+  void leaves(const peer& to, session_id over, const protocol::coordinator_message& m);
+  bool rolled_back() const { return rolled_back_; }
   void answered(const engine::answer& a);
-  void arrives(const std::vector<protocol::worker_message>& messages);
-  /// What the core is told next comes over a connection that another one has replaced.
-  void hears_replaced(bool on) { hears_replaced_ = on; }
+  void arrives(const peer& from, const std::vector<protocol::worker_message>& messages);
+  /// Who speaks in the core's next steps.
+  struct speaker {
+    const sim::peer* peer = nullptr;  ///< nobody
+    bool replaced = false;            ///< over a connection that another one has replaced
+    bool repeats = false;             ///< what was delivered before
+  };
+  void listens_to(speaker who) { speaker_ = who; }
   void coordinator_dies(engine::engine& core);
   void coordinator_started(engine::engine& core);
   void database_rolled_back();
@@ -54,12 +62,14 @@ class judge {
 
   // Machines
   void process_starts(const machine& m, lease_id lease, const std::string& run);
+  void legacy_starts(lease_id lease);
   void process_ends(lease_id lease, int exit_code, int signal);
   void worker_forgets(const uuid& instance, lease_id lease);
 
   /// Everything has come to rest: the ledgers against the database.
   void at_the_end();
-  const std::set<run_id>& acknowledged() const { return acknowledged_; }
+  /// Some lease that was offered once, and its run.
+  std::pair<lease_id, run_id> any_lease(dice& chance) const;
   std::uint64_t trace() const { return trace_; }
 
  private:
@@ -67,8 +77,17 @@ class judge {
     run_state state = run_state::queued;
     std::string job;
     bool at_most_once = false, cancel_seen = false;
+    bool builtin = false;
     lease_id newest{};
     int starts = 0;
+  };
+  struct attempt_record {
+    attempt_state state = attempt_state::offered;
+    run_id run;
+    uuid instance;
+  };
+  struct spec_facts {
+    bool at_most_once = false, builtin = false;
   };
   void note(std::string_view what);
   void durable(const put_run& m);
@@ -76,17 +95,31 @@ class judge {
   void durable(const put_instant& m);
   template <class Other>
   void durable(const Other&) {}
+  void judge_speaker(const engine::effects& e) const;
+  void judge_change_by_stranger(const mutation& m) const;
+  void issued(const put_run& m);
+  void issued(const put_attempt& m);
   void judge_loss(const attempt& a) const;
-  void judge_offer(const uuid& instance, const protocol::execute_job& offer) const;
+  void judge_offer(const peer& to, session_id over, lease_id lease) const;
+  int places_of(const uuid& instance) const;
   void judge_end(const attempt& a) const;
-  void remember(const uuid& instance, const protocol::worker_register& r);
+  void remember(const peer& from, const protocol::worker_register& r);
+  void only_the_disk_is_left();
   void check_output(lease_id lease, const std::string& stream);
 
   world& world_;
   std::map<run_id, run_record> runs_;  ///< durable, as the batches told it
-  std::map<spec_id, bool> once_;       ///< specifications with at_most_once
-  std::map<lease_id, attempt_state> attempts_;
-  std::set<lease_id> lost_;                                 ///< as the living core sees it, durable or not
+  std::map<spec_id, spec_facts> specs_;
+  std::map<lease_id, attempt_record> attempts_;
+  // As the living core sees it, durable or not
+  std::set<lease_id> lost_;
+  std::map<uuid, std::set<lease_id>> live_;   ///< by instance
+  std::map<run_id, nanoseconds> backs_off_;   ///< in retry_wait since
+  std::map<lease_id, session_id> made_over_;  ///< the connection an offer was made for
+  std::map<run_id, uuid> newest_holder_;      ///< of its newest attempt
+  std::set<std::pair<uuid, run_id>> ever_held_;
+  timetable_oracle timetable_;
+
   std::set<lease_id> offered_;                              ///< by this database
   std::map<std::pair<uuid, lease_id>, run_id> offered_to_;  ///< across roll-backs too
   std::set<std::pair<std::string, wall_time>> instants_;
@@ -103,7 +136,8 @@ class judge {
   lease_id newest_lease_{};
   std::uint64_t durable_ = 0, shown_ = 0, steps_ = 0, trace_ = 1469598103934665603ull;
   std::optional<engine::engine_view::totals> before_;  ///< of a core that died with nothing in flight
-  bool rolled_back_ = false, hears_replaced_ = false;
+  bool rolled_back_ = false;
+  speaker speaker_;
   int databases_ = 1;
 };
 

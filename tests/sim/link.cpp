@@ -111,7 +111,7 @@ void link::carry(side from, item what) {
 
 void link::arrive(side to, item what) {
   end& e = of(to);
-  if (planted(defect::ack_across_connections) && e.closed && e.late_frame && !broken_) {
+  if (planted(defect::ack_across_connections) && e.closed && e.late_frame) {
     if (const auto* text = std::get_if<std::string>(&what)) e.late_frame(*text);
   }
   if (e.closed || broken_) return;

@@ -26,6 +26,8 @@ machine::machine(world& w, int number, const machine& copied) : machine(w, numbe
   records_ = copied.records_;
   highest_ = copied.highest_;
   term_ = copied.term_;
+  slots_ = copied.slots_;
+  credit_ = copied.credit_;
   cluster_ = copied.cluster_;
   boots_ = 1000 + number;
 }
@@ -42,7 +44,8 @@ bool machine::idle() const {
                      [](const auto& p) { return p.second.end.has_value(); });
 }
 
-void machine::run(std::uint64_t life, std::function<void()> what) {
+template <class F>
+void machine::run(std::uint64_t life, F what) {
   world_.time.after(world_.chance.between(0us, 300us), [this, life, what = std::move(what)]() mutable {
     if (life != life_ || !up()) return;
     if (paused_) {
@@ -66,6 +69,7 @@ void machine::start() {
   c.slots = slots_;
   c.credit = credit_;
   c.instance = instance_;
+  if (id_ == "worker-0") c.labels = {{"kind", "first"}};
   c.boot_id = "boot-" + std::to_string(number_) + "-" + std::to_string(boots_);
   c.process = std::to_string(world_.chance.next());
   c.url = "ws://localhost:8000/ws/heartbeat";
@@ -124,6 +128,16 @@ void machine::kill_supervisor() {
   launched_ = 0;
   supervisor_fresh_ = true;
   feed(agent::supervisor_lost{leases});
+}
+
+void machine::stop() {
+  if (!up() || paused_ || finishing_) return;
+  constexpr agent::stop_mode modes[] = {agent::stop_mode::leave, agent::stop_mode::drain,
+                                        agent::stop_mode::kill};
+  const agent::stop_mode mode = world_.chance.one_of(modes);
+  constexpr const char* names[] = {"leaving its jobs", "draining", "killing its jobs"};
+  world_.saw(std::string("daemon stopped in order, ") + names[static_cast<int>(mode)]);
+  feed(agent::stop{mode});
 }
 
 void machine::reboot(nanoseconds away) {
@@ -325,7 +339,7 @@ void machine::dial() {
         };
         const auto wire = wire_;
         wire->attach(side::worker, std::move(events), 20s);
-        world_.server.accept(wire);
+        world_.server.accept(wire, {instance_, id_, peer_kind::machine});
         feed(agent::connected{});
       });
     });

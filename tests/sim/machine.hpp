@@ -43,6 +43,8 @@ class machine {
   void kill_daemon(nanoseconds away);
   void kill_daemon_within(int effects) { effects_left_ = effects; }
   void kill_supervisor();
+  /// The command `worker stop`, in one of its ways.
+  void stop();
   void reboot(nanoseconds away);
   void pause(nanoseconds how_long);
   void leave_for_good();
@@ -54,14 +56,18 @@ class machine {
   const uuid& instance() const { return instance_; }
   int number() const { return number_; }
   const std::string& id() const { return id_; }
+  int places() const { return slots_ + credit_; }
   std::shared_ptr<link> wire() const { return wire_; }
   std::size_t records() const { return records_.size(); }
   bool idle() const;
+  /// Nothing waits in its outbox and its supervisor keeps nothing.
+  bool settled() const { return records_.empty() && processes_.empty(); }
   agent::agent* core() { return agent_.get(); }
   std::map<std::uint64_t, process>& processes() { return processes_; }
 
  private:
-  void run(std::uint64_t life, std::function<void()> what);
+  template <class F>
+  void run(std::uint64_t life, F what);
   void feed(agent::input in);
   void step(const agent::input& in);
   std::optional<agent::outbox_failed> carry_out(agent::effects list);
@@ -108,7 +114,7 @@ class machine {
   std::size_t max_bytes_ = 0;
   std::vector<protocol::worker_message> outgoing_;
   std::deque<agent::input> inputs_;
-  std::deque<std::function<void()>> backlog_;
+  std::deque<action> backlog_;
   std::optional<boot_time> armed_for_;
   milliseconds wall_offset_{0};
   int effects_left_ = -1;

@@ -35,7 +35,7 @@ struct options {
   std::uint64_t seed = 1, runs = 1;
   int jobs = 1;
   std::string plant;
-  bool trace = false, list = false;
+  bool trace = false, list = false, hunts = false;
 };
 
 struct outcome {
@@ -85,21 +85,28 @@ void run_share(const options& o, int share, outcome& sum) {
   }
 }
 
-void write_outcome(const outcome& o, int fd) {
-  std::string text = fmt::format("sum\t{}\t{}\t{}\t{}\t{}\t{}\n", o.seeds, o.inputs, o.agent_inputs, o.events,
-                                 o.repeated, o.virtual_seconds);
-  for (const std::uint64_t n : o.inputs_of) text += fmt::format("in\t{}\n", n);
-  for (const auto& [name, n] : o.situations) text += fmt::format("saw\t{}\t{}\n", n, name);
-  for (const auto& [seed, why] : o.failures) {
-    std::string line = why;
-    std::replace(line.begin(), line.end(), '\n', ' ');
-    text += fmt::format("broke\t{}\t{}\n", seed, line);
-  }
+void write_all(int fd, const std::string& text) {
   for (std::size_t at = 0; at < text.size();) {
     const ssize_t n = ::write(fd, text.data() + at, text.size() - at);
     if (n <= 0) return;
     at += static_cast<std::size_t>(n);
   }
+}
+
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    if (c == '\n' || c == '\t') c = ' ';
+  }
+  return text;
+}
+
+void write_outcome(const outcome& o, int fd) {
+  std::string text = fmt::format("sum\t{}\t{}\t{}\t{}\t{}\t{}\n", o.seeds, o.inputs, o.agent_inputs, o.events,
+                                 o.repeated, o.virtual_seconds);
+  for (const std::uint64_t n : o.inputs_of) text += fmt::format("in\t{}\n", n);
+  for (const auto& [name, n] : o.situations) text += fmt::format("saw\t{}\t{}\n", n, name);
+  for (const auto& [seed, why] : o.failures) text += fmt::format("broke\t{}\t{}\n", seed, one_line(why));
+  write_all(fd, text);
 }
 
 std::vector<std::string> split(const std::string& line) {
@@ -139,37 +146,49 @@ void add_outcome(std::FILE* from, outcome& o) {
   }
 }
 
-outcome run_all(const options& o) {
-  outcome sum;
-  if (o.jobs == 1) {
-    run_share(o, 0, sum);
-    return sum;
-  }
+/// One process for each share: `work` writes lines to a pipe, and `add` reads them here. What went wrong with
+/// a process itself comes back.
+template <class Work, class Add>
+std::vector<std::string> share_out(int shares, Work work, Add add) {
   std::vector<std::pair<pid_t, int>> children;
-  for (int i = 0; i < o.jobs; ++i) {
+  for (int i = 0; i < shares; ++i) {
     int ends[2];
     if (::pipe(ends) != 0) std::abort();
     std::fflush(nullptr);
     const pid_t child = ::fork();
     if (child == 0) {
       ::close(ends[0]);
-      outcome mine;
-      run_share(o, i, mine);
-      write_outcome(mine, ends[1]);
-      std::fflush(nullptr);
+      work(i, ends[1]);
       ::_exit(0);
     }
     ::close(ends[1]);
     children.emplace_back(child, ends[0]);
   }
+  std::vector<std::string> wrong;
   for (const auto& [child, fd] : children) {
     std::FILE* in = ::fdopen(fd, "r");
-    add_outcome(in, sum);
+    add(in);
     std::fclose(in);
     int status = 0;
     ::waitpid(child, &status, 0);
-    if (status != 0) sum.failures[0] = fmt::format("a share of the seeds ended with status {}", status);
+    if (status != 0) wrong.push_back(fmt::format("a share ended with status {}", status));
   }
+  return wrong;
+}
+
+outcome run_all(const options& o) {
+  outcome sum;
+  if (o.jobs == 1) {
+    run_share(o, 0, sum);
+    return sum;
+  }
+  const auto work = [&o](int share, int fd) {
+    outcome mine;
+    run_share(o, share, mine);
+    write_outcome(mine, fd);
+  };
+  for (const std::string& wrong : share_out(o.jobs, work, [&](std::FILE* in) { add_outcome(in, sum); }))
+    sum.failures[0] = wrong;
   return sum;
 }
 
@@ -190,10 +209,12 @@ int simulate(const options& o) {
   if (o.list || o.runs >= situations_need_seeds) {
     for (const char* name : needed_situations) {
       const std::uint64_t n = sum.situations[name];
-      if (o.list) fmt::print("{:>12} {}\n", n, name);
-      if (n == 0 && !o.list) fmt::print("never occurred: {}\n", name);
+      if (n == 0) fmt::print("never occurred: {}\n", name);
       missing += n == 0 ? 1 : 0;
     }
+  }
+  if (o.list) {
+    for (const auto& [name, n] : sum.situations) fmt::print("{:>12} {}\n", n, name);
   }
   fmt::print(
       "simulation: {} seeds, {} failed, {} situations of {} missing; {} engine inputs (median {} a seed), {} "
@@ -206,45 +227,84 @@ int simulate(const options& o) {
   return sum.failures.empty() && !(judged_situations && missing > 0) ? 0 : 1;
 }
 
-/// Each planted defect must be found; prints at which seed it was.
-int hunt(const options& o) {
-  std::size_t missed = 0;
-  std::vector<std::uint64_t> found_after;
-  for (const auto& [d, name] : plants) {
-    if (o.plant != "all" && o.plant != name) continue;
-    planted_defect = d;
-    std::optional<std::string> how;
-    std::uint64_t tried = 0;
-    while (!how && tried < o.runs) {
-      how = run_seed(o.seed + tried, false, nullptr).broken;
-      ++tried;
-    }
-    if (how) {
-      found_after.push_back(tried);
-      fmt::print("found  {:<28} after {:>5} seeds: {}\n", name, tried, *how);
-    } else {
-      ++missed;
-      fmt::print("MISSED {:<28} in {} seeds\n", name, tried);
-    }
-    std::fflush(stdout);
+struct catch_of {
+  std::string name;
+  std::uint64_t tried = 0, seed = 0;
+  std::string how;  ///< empty: not found
+};
+
+catch_of hunt_one(const options& o, defect d, const char* name) {
+  catch_of found{name, 0, 0, {}};
+  planted_defect = d;
+  while (found.how.empty() && found.tried < o.runs) {
+    found.seed = o.seed + found.tried++;
+    if (const auto how = run_seed(found.seed, false, nullptr).broken) found.how = *how;
   }
   planted_defect = defect::none;
-  std::sort(found_after.begin(), found_after.end());
-  const std::uint64_t median = found_after.empty() ? 0 : found_after[found_after.size() / 2];
-  fmt::print("planted defects: {} found (median after {} seeds), {} missed\n", found_after.size(), median,
-             missed);
+  return found;
+}
+
+/// A line is `name TAB tried TAB seed TAB how`.
+void read_catches(std::FILE* in, std::vector<catch_of>& all) {
+  std::string line;
+  for (int c = std::fgetc(in); c != EOF; c = std::fgetc(in)) {
+    if (c != '\n') {
+      line += static_cast<char>(c);
+      continue;
+    }
+    const auto w = split(line);
+    all.push_back({w[0], std::stoull(w[1]), std::stoull(w[2]), w[3]});
+    line.clear();
+  }
+}
+
+/// Each planted defect must be found; prints which seed did it and what the judge said.
+int hunt(const options& o) {
+  const auto began = std::chrono::steady_clock::now();
+  std::vector<std::pair<defect, const char*>> wanted;
+  for (const auto& [d, name] : plants) {
+    if (o.plant.empty() || o.plant == name) wanted.emplace_back(d, name);
+  }
+  if (wanted.empty()) {
+    fmt::print(stderr, "simulator: no planted defect is called '{}'; `--plants` tries them all.\n", o.plant);
+    return 2;
+  }
+  const auto work = [&](int share, int fd) {
+    for (std::size_t i = static_cast<std::size_t>(share); i < wanted.size();
+         i += static_cast<std::size_t>(o.jobs)) {
+      const catch_of c = hunt_one(o, wanted[i].first, wanted[i].second);
+      write_all(fd, fmt::format("{}\t{}\t{}\t{}\n", c.name, c.tried, c.seed, one_line(c.how)));
+    }
+  };
+  std::vector<catch_of> all;
+  std::size_t missed = share_out(o.jobs, work, [&](std::FILE* in) { read_catches(in, all); }).size();
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::vector<std::uint64_t> needed;
+  fmt::print("{:<28} {:>5} {:>8}  {}\n", "defect", "seeds", "found by", "what the judge said");
+  for (const catch_of& c : all) {
+    if (c.how.empty()) ++missed;
+    if (!c.how.empty()) needed.push_back(c.tried);
+    fmt::print("{:<28} {:>5} {:>8}  {}\n", c.name, c.tried, c.how.empty() ? "MISSED" : std::to_string(c.seed),
+               c.how);
+  }
+  std::sort(needed.begin(), needed.end());
+  const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  fmt::print("planted defects: {} found (median after {} seeds), {} missed; {:.1f} s\n", needed.size(),
+             needed.empty() ? 0 : needed[needed.size() / 2], missed, took);
   return missed == 0 ? 0 : 1;
 }
 
 int usage() {
-  fmt::print(stderr,
-             "usage: scripts/sim [--seed N] [--runs N] [--jobs N] [--plant NAME|all] [--trace] [--list]\n"
-             "  --seed N      the first seed, by default 1\n"
-             "  --runs N      how many seeds from there on, by default 1\n"
-             "  --jobs N      processes, by default one a core\n"
-             "  --plant NAME  switch a planted defect on and look for it; `all` tries each in turn\n"
-             "  --trace       print every durable change with its virtual time\n"
-             "  --list        print how often each needed situation occurred\n");
+  fmt::print(
+      stderr,
+      "usage: scripts/sim [--seed N] [--runs N] [--jobs N] [--plant NAME] [--plants] [--trace] [--list]\n"
+      "  --seed N      the first seed, by default 1\n"
+      "  --runs N      how many seeds from there on, by default 1; with --plants at most so many each\n"
+      "  --jobs N      processes, by default one a core\n"
+      "  --plant NAME  with this planted defect\n"
+      "  --plants      looks for every planted defect in turn, and fails if one is not found\n"
+      "  --trace       print every message and every durable change with its virtual time\n"
+      "  --list        print what occurred, and how often\n");
   return 2;
 }
 
@@ -257,6 +317,8 @@ std::optional<options> parse(int argc, char** argv) {
       o.trace = true;
     } else if (flag == "--list") {
       o.list = true;
+    } else if (flag == "--plants") {
+      o.hunts = true;
     } else if (i + 1 == argc) {
       return std::nullopt;
     } else if (const char* value = argv[++i]; flag == "--seed") {
@@ -271,19 +333,17 @@ std::optional<options> parse(int argc, char** argv) {
       return std::nullopt;
     }
   }
-  if (o.trace || o.runs == 1) o.jobs = 1;
+  if (o.trace || (o.runs == 1 && !o.hunts)) o.jobs = 1;
   return o;
 }
 
 int run(int argc, char** argv) {
   const auto o = parse(argc, argv);
   if (!o) return usage();
-  if (o->plant.empty()) return simulate(*o);
-  if (o->trace) {
-    for (const auto& [d, name] : plants) planted_defect = o->plant == name ? d : planted_defect;
-    return simulate(*o);
-  }
-  return hunt(*o);
+  if (o->hunts) return hunt(*o);
+  for (const auto& [d, name] : plants) planted_defect = o->plant == name ? d : planted_defect;
+  if (!o->plant.empty() && planted_defect == defect::none) return hunt(*o);  // says that there is none
+  return simulate(*o);
 }
 
 }  // namespace

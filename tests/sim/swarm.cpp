@@ -16,10 +16,10 @@ swarm::swarm(dice& d) {
   const auto coin = [&d] { return d.below(2) == 0; };
   machines = 1 + static_cast<int>(d.below(4));
   clients = 1 + static_cast<int>(d.below(3));
-  submissions = 10 + static_cast<int>(d.below(30));
+  submissions = 4 + static_cast<int>(d.below(16));
   jobs = static_cast<int>(d.below(4));
-  faulty_time = d.between(3min, 12min);
-  constexpr milliseconds ttls[] = {2s, 10s, 30s, 60s};
+  faulty_time = d.between(90s, 5min);
+  constexpr milliseconds ttls[] = {2s, 10s, 20s, 30s, 30s, 45s, 60s, 60s};
   lease_ttl = d.one_of(ttls);
   slowest_message = coin() ? 20ms : 5s;
   slowest_commit = coin() ? 5ms : coin() ? 500ms : 10s;
@@ -41,8 +41,11 @@ swarm::swarm(dice& d) {
   clone = d.below(4) == 0;
   wall_steps = coin();
   rogue = coin();
+  legacy = coin();
   drains = coin();
   slow_reader = coin();
+  repetitions = coin();
+  stops = coin();
   fault_every = d.spread(20s, 300s);
 }
 

@@ -19,7 +19,7 @@ struct swarm {
   bool cuts, half_open, one_way, partitions;
   bool kill_coordinator, pause_coordinator, full_disk, failing_disk, retention, rollback;
   bool kill_daemon, kill_supervisor, reboot, pause_daemon, gone_for_good, clone;
-  bool wall_steps, rogue, drains, slow_reader;
+  bool wall_steps, rogue, legacy, drains, slow_reader, repetitions, stops;
   nanoseconds fault_every;  ///< mean time between faults of one kind
 };
 

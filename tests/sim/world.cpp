@@ -21,6 +21,8 @@ world::world(std::uint64_t number, bool trace)
       server(*this) {
   for (int i = 0; i < draw.machines; ++i) machines.push_back(std::make_unique<machine>(*this, i));
   for (int i = 0; i < draw.clients; ++i) clients.push_back(std::make_unique<client>(*this, i));
+  if (draw.legacy) legacy.emplace(*this);
+  if (draw.rogue) stranger.emplace(*this);
 }
 
 void world::print_line(const std::string& what) const {
@@ -41,6 +43,7 @@ nanoseconds world::message_delay() {
 void world::start_all() {
   server.start();
   for (auto& m : machines) time.after(chance.between(0ms, 3s), [p = m.get()] { p->start(); });
+  if (legacy) time.after(chance.between(0ms, 3s), [this] { legacy->start(); });
   for (int i = 0; i < draw.submissions; ++i) {
     client* c = clients[chance.below(clients.size())].get();
     time.at(chance.between(0s, draw.faulty_time), [c] { c->submit_new(); });
@@ -100,6 +103,12 @@ void world::plan_faults() {
     if (chance.below(2) == 0) return server.kill();
     server.kill_within(static_cast<int>(chance.below(20)));
   });
+  every(draw.stops, [this] { server.stop(); });
+  every(draw.stops, [this] { any_machine().stop(); });
+  every(draw.legacy, [this] { legacy->kill(chance.spread(1s, 60s)); });
+  if (draw.rogue) {
+    for (int i = 0; i < 3; ++i) every(true, [this] { stranger->act(); });
+  }
   every(draw.pause_coordinator, [this] { server.pause(chance.spread(100ms, 300s)); });
   every(draw.full_disk, [this] {
     server.set_disk_full(true);
@@ -162,7 +171,9 @@ void world::heal() {
   healing = true;
   cut_off.clear();
   server.set_disk_full(false);
+  server.set_wall_right();
   for (auto& m : machines) m->fill_disk(false);
+  if (stranger) stranger->leave();
   for (const auto& l : links) {
     l->silence(side::worker, false);
     l->silence(side::coordinator, false);
@@ -180,7 +191,9 @@ bool world::at_rest() {
   if (count.queued + count.active + count.retry_wait + count.unknown != 0) return false;
   if (core->view().issued() != core->view().durable()) return false;
   return std::none_of(clients.begin(), clients.end(), [](const auto& c) { return c->wants_more(); }) &&
-         std::all_of(machines.begin(), machines.end(), [](const auto& m) { return m->gone() || m->idle(); });
+         (!legacy || legacy->idle()) && std::all_of(machines.begin(), machines.end(), [this](const auto& m) {
+           return m->gone() || (m->idle() && (m->settled() || judge.rolled_back()));
+         });
 }
 
 void world::live() {

@@ -12,14 +12,14 @@
 #include "clients.hpp"
 #include "coordinator.hpp"
 #include "judge.hpp"
+#include "legacy_worker.hpp"
 #include "link.hpp"
 #include "machine.hpp"
+#include "rogue.hpp"
 #include "swarm.hpp"
 #include "timeline.hpp"
 
 namespace orchestrator::sim {
-
-inline constexpr std::int64_t first_wall_seconds = 1'772'409'600;  ///< 2026-03-02T00:00:00Z
 
 struct world {
   explicit world(std::uint64_t seed, bool trace = false);
@@ -49,6 +49,8 @@ struct world {
   coordinator server;
   std::vector<std::unique_ptr<machine>> machines;
   std::vector<std::unique_ptr<client>> clients;
+  std::optional<legacy_worker> legacy;
+  std::optional<rogue> stranger;
   std::vector<std::shared_ptr<link>> links;
   std::set<int> cut_off;  ///< machines that cannot reach the coordinator
   bool healing = false;   ///< the liveness phase: no more faults

@@ -1,5 +1,8 @@
 // Offers: each started once, in order, within the slots; refusals, cancels, drain, keep and abandon.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <orchestrator/base/limits.hpp>
+#include <orchestrator/protocol/codec.hpp>
 
 #include "support/agent_world.hpp"
 
@@ -54,6 +57,26 @@ TEST_CASE("an offer beyond slots and credit is rejected") {
   CHECK(results[0].status == result_status::rejected);
   CHECK(results[0].lease->value == 5);
   CHECK(results[0].log_output == "the worker already holds 4 attempts, all it has room for");
+}
+
+TEST_CASE("a full outbox refuses more without keeping it, so that its registration fits into one frame") {
+  agent_world w;
+  bring_up(w);
+  w.pass(6s);
+  for (std::uint64_t lease = 1; lease <= limits::inventory_leases + 10; ++lease)
+    w.receive(numbered(lease, noop(lease)));
+  w.link_down();
+  w.link_up();
+  auto registration = w.sent_of<protocol::worker_register>().at(0);
+  CHECK(registration.unacked.size() > limits::inventory_leases - 10);
+  CHECK(registration.unacked.size() <= limits::inventory_leases);
+  for (auto& ref : registration.unacked) ref = {{std::string(36, 'f')}, lease_id{INT64_MAX}};
+  for (std::size_t i = 0; i < limits::labels; ++i)
+    registration.labels[fmt::format("{:0>{}}", i, limits::label_bytes)] =
+        std::string(limits::label_bytes, 'v');
+  std::string frame;
+  protocol::encode({1, registration, 0}, frame);
+  CHECK(frame.size() < limits::frame_before_registration);
 }
 
 TEST_CASE("noop is answered without a process, many in one frame with one ack") {

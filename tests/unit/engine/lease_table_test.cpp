@@ -226,3 +226,32 @@ TEST_CASE("an attempt that is lost and revived again and again is given up in th
   }
   CHECK(rounds == 101);
 }
+
+TEST_CASE("a worker that came back without slots and then fell silent loses what it held") {
+  run_spec s = command_spec();
+  s.timeout = 20s;
+  bench b(s);
+  b.worker.drop();
+  b.w.restart();
+  b.worker.form.slots = 0;
+  b.worker.form.unacked = {test_worker::ref(b.offer)};
+  b.worker.connect();
+  b.worker.drop();
+  b.w.advance(200s);
+  CHECK(b.state() == attempt_state::lost);
+}
+
+TEST_CASE("an attempt at a worker without slots ends at its own time, however lively the worker is") {
+  run_spec s = command_spec();
+  s.timeout = 20s;
+  bench b(s);
+  b.worker.drop();
+  b.worker.form.slots = 0;
+  b.worker.form.unacked = {test_worker::ref(b.offer)};
+  b.worker.connect();
+  for (int i = 0; i < 20; ++i) {
+    b.w.advance(20s);
+    b.w.give(session_alive{b.worker.session});
+  }
+  CHECK(b.state() == attempt_state::lost);
+}

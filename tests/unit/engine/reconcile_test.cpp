@@ -358,6 +358,49 @@ TEST_CASE("an instance that lost its name but holds leases is let in for those a
   CHECK(other.take_offers().size() == 1);
 }
 
+TEST_CASE("an instance that was let in for its leases gets work when the other one of its name has gone") {
+  bench b;
+  b.worker.drop();
+  test_worker other(b.w, "w1", 2);
+  other.connect();
+  b.list_running();
+  b.worker.open();
+  b.w.give(session_alive{other.session});
+  b.w.settle();
+  b.worker.finish(b.offer);
+  b.w.settle();
+  b.w.submit(command_spec());
+  SUBCASE("when it leaves") {
+    other.finish(other.take_offer());
+    other.drop();
+  }
+  SUBCASE("when it breaks the protocol") {
+    other.finish(other.take_offer());
+    b.w.give(session_frame{other.session, {{std::uint64_t{99}, protocol::heartbeat{}, 0}}});
+  }
+  b.w.submit(command_spec());
+  b.w.settle();
+  CHECK(b.worker.take_offers().size() == 1);
+}
+
+TEST_CASE("a worker that connects again at once keeps its name before an instance let in for its leases") {
+  bench b;
+  b.worker.drop();
+  test_worker other(b.w, "w1", 2);
+  other.connect();
+  b.list_running();
+  b.worker.open();
+  b.w.give(session_alive{other.session});
+  b.w.settle();
+  other.form.opened = other.form.opened.value_or(0) + 1;
+  other.open();  // its old connection is still there
+  b.w.settle();
+  b.w.submit(command_spec());
+  b.w.settle();
+  CHECK(other.take_offers().size() == 1);
+  CHECK(b.worker.take_offers().empty());
+}
+
 TEST_CASE("an instance whose name changed leaves one row") {
   world w;
   test_worker worker(w);

@@ -1,0 +1,158 @@
+// When schedules must fire, worked out a second time. See oracle.hpp.
+#include "oracle.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <orchestrator/protocol/definitions.hpp>
+
+#include "../support/engine_naive_timetable.hpp"
+#include "timeline.hpp"
+
+namespace orchestrator::sim {
+namespace {
+
+/// Only instants within these are walked; a clock that was set years off is judged by other rules.
+constexpr std::int64_t window_begin = first_wall_seconds - 2 * 3600,
+                       window_end = first_wall_seconds + 3 * 3600;
+
+bool in_window(wall_time t) {
+  return t > from_unix_ms(window_begin * 1000) && t < from_unix_ms(window_end * 1000);
+}
+
+std::string cron_of(const schedule& s) {
+  switch (s.kind) {
+    case schedule_kind::hourly: return fmt::format("{} * * * *", s.minute);
+    case schedule_kind::daily: return fmt::format("{} {} * * *", s.minute, s.hour);
+    case schedule_kind::weekly: return fmt::format("{} {} * * {}", s.minute, s.hour, s.weekday);
+    default: return s.cron;
+  }
+}
+
+/// Walking costs milliseconds and depends on nothing else, so each schedule is walked once a process.
+const std::vector<wall_time>& walked(const schedule& s) {
+  static std::map<std::string, std::vector<wall_time>> cache;
+  const std::string cron = cron_of(s);
+  const std::string key = fmt::format("{}|{}|{}|{}", cron, s.time_zone, int(s.gap), int(s.fold));
+  const auto [at, fresh] = cache.try_emplace(key);
+  if (fresh) {
+    const test::naive_clock clock(zone_named(s.time_zone), window_begin, window_end, 60);
+    for (const auto& i : clock.instants(cron, s.gap, s.fold)) at->second.push_back(i.instant);
+  }
+  return at->second;
+}
+
+/// After `after`, up to and including `until`.
+std::vector<wall_time> instants(const schedule& s, wall_time anchor, wall_time after, wall_time until) {
+  std::vector<wall_time> found;
+  const auto take = [&](wall_time t) {
+    if (after < t && t <= until) found.push_back(t);
+  };
+  if (s.kind == schedule_kind::interval) {
+    for (wall_time t = anchor + s.every; t <= until; t += s.every) take(t);
+  } else if (s.kind != schedule_kind::manual) {
+    for (const wall_time t : walked(s)) take(t);
+  }
+  return found;
+}
+
+/// The page's rule: what is on time always, what is late as far as the rule wants it, and of what is left the
+/// latest, which is noted as missed.
+std::set<wall_time> must_be_decided(const schedule& s, wall_time anchor, wall_time cursor, wall_time now) {
+  const milliseconds tolerance = std::clamp<milliseconds>(s.start_deadline, 1s, 10s);
+  const wall_time on_time_after = std::max(cursor, now - tolerance);
+  const auto on_time = instants(s, anchor, on_time_after, now);
+  auto late = instants(s, anchor, cursor, on_time_after);
+  std::set<wall_time> wanted(on_time.begin(), on_time.end());
+  std::size_t most = s.catch_up == catch_up_policy::all ? limits::catch_up_runs : 0;
+  if (s.catch_up == catch_up_policy::latest && on_time.empty()) most = 1;
+  for (std::size_t taken = 0; !late.empty(); late.pop_back(), ++taken) {
+    wanted.insert(late.back());
+    if (taken == most || now - late.back() > s.start_deadline) break;  // this one is the missed one
+  }
+  return wanted;
+}
+
+std::string name_all(const std::set<wall_time>& list) {
+  std::string text;
+  for (const wall_time t : list) text += (text.empty() ? "" : ", ") + to_rfc3339(t);
+  return text.empty() ? "none" : text;
+}
+
+}  // namespace
+
+zone_table zone_named(const std::string& name) {
+  zone_table z;
+  z.name = name;
+  if (name == "UTC") return z;
+  const std::int32_t jump = name == "Sim/Jumping" ? 3600 : 120;
+  for (int i = 0; i < 400; ++i)
+    z.transitions.push_back({first_wall_seconds + i * 120, i % 2 == 0 ? jump : 0});
+  return z;
+}
+
+std::optional<std::string> timetable_oracle::observe(const mutation_batch& batch, wall_time now) {
+  std::map<std::string, std::set<wall_time>> recorded;
+  std::optional<std::string> wrong;
+  for (const mutation& m : batch.mutations) {
+    if (const auto* i = std::get_if<put_instant>(&m)) recorded[i->job].insert(i->instant);
+  }
+  for (const mutation& m : batch.mutations) {
+    if (const auto* j = std::get_if<put_job>(&m)) {
+      const auto& s = j->job.definition.schedule;
+      jobs_[j->job.name] = {s.value_or(schedule{}), j->job.schedule_anchor, j->job.cursor};
+    } else if (const auto* gone = std::get_if<delete_job>(&m)) {
+      jobs_.erase(gone->name);
+    } else if (const auto* moved = std::get_if<put_cursor>(&m)) {
+      const auto job = jobs_.find(moved->job);
+      if (job == jobs_.end()) continue;
+      if (!wrong) wrong = judge_move(moved->job, job->second, now, recorded[moved->job]);
+      job->second.cursor = moved->cursor;
+    }
+  }
+  for (const auto& [name, list] : recorded) {
+    for (const wall_time t : list) decided_.emplace(name, t);
+  }
+  return wrong;
+}
+
+std::optional<std::string> timetable_oracle::judge_move(const std::string& name, const entry& e,
+                                                        wall_time now,
+                                                        const std::set<wall_time>& recorded) const {
+  if (!whole_ || !e.cursor || !in_window(*e.cursor) || !in_window(now) || !in_window(e.anchor))
+    return std::nullopt;
+  std::set<wall_time> wanted = must_be_decided(e.rule, e.anchor, *e.cursor, now);
+  std::erase_if(wanted, [&](wall_time t) { return decided_.contains({name, t}); });
+  if (wanted == recorded) return std::nullopt;
+  return fmt::format("I15: of {} ({}) these instants had to be decided at {} (cursor {}): {}; these were: {}",
+                     name, cron_of(e.rule), to_rfc3339(now), to_rfc3339(*e.cursor), name_all(wanted),
+                     name_all(recorded));
+}
+
+void timetable_oracle::reload(store::reader& r) {
+  jobs_.clear();
+  for (const auto& stored : r.list_jobs()) {
+    const auto parsed = protocol::parse_json(stored.text);
+    const auto definition = parsed ? protocol::decode_job(*parsed) : result<job_definition>(parsed.error());
+    if (!definition || !definition->schedule) continue;
+    jobs_[stored.job.name] = {*definition->schedule, stored.job.schedule_anchor, stored.job.cursor};
+  }
+  decided_.clear();
+  for (const auto& [name, list] : r.recent_instants(wall_time::min())) {
+    for (const wall_time t : list) decided_.emplace(name, t);
+  }
+}
+
+std::optional<std::string> timetable_oracle::nothing_is_overdue(wall_time now) const {
+  for (const auto& [name, e] : jobs_) {
+    if (!whole_ || !e.cursor || !in_window(*e.cursor) || !in_window(now) || !in_window(e.anchor)) continue;
+    for (const wall_time t : instants(e.rule, e.anchor, *e.cursor, now - 15s)) {
+      if (!decided_.contains({name, t}))
+        return fmt::format("I15: the instant {} of {} was never decided", to_rfc3339(t), name);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace orchestrator::sim

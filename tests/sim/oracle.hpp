@@ -1,0 +1,46 @@
+// When schedules must fire (I15), worked out a second time: instants by walking the clock minute by minute,
+// and the catch-up rule read off the page once more. Compared with every move of a schedule's cursor.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <orchestrator/model/fact.hpp>
+#include <orchestrator/model/schedule.hpp>
+#include <orchestrator/store/store.hpp>
+
+namespace orchestrator::sim {
+
+/// The simulated zones: one jumps by an hour every four minutes, one by two minutes, so that a short run
+/// meets hours that do not exist and hours that come twice.
+zone_table zone_named(const std::string& name);
+
+class timetable_oracle {
+ public:
+  /// What the batch of one step decided, at that time. A sentence if it is not what it must be.
+  std::optional<std::string> observe(const mutation_batch& batch, wall_time now);
+  /// A coordinator has started: what it knows is what is on the disk.
+  void reload(store::reader& r);
+  /// Retention ran by a wrong clock, so the ledger of instants is not whole any more.
+  void ledger_was_cut() { whole_ = false; }
+  /// Everything that was due by then has been decided.
+  std::optional<std::string> nothing_is_overdue(wall_time now) const;
+
+ private:
+  struct entry {
+    schedule rule;
+    wall_time anchor{};
+    std::optional<wall_time> cursor;
+  };
+  std::optional<std::string> judge_move(const std::string& name, const entry& e, wall_time now,
+                                        const std::set<wall_time>& recorded) const;
+
+  std::map<std::string, entry> jobs_;
+  std::set<std::pair<std::string, wall_time>> decided_;
+  bool whole_ = true;
+};
+
+}  // namespace orchestrator::sim
