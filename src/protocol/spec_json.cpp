@@ -305,13 +305,18 @@ result<resource_amounts> read_amounts(const json::object& o, const std::string& 
   return amounts;
 }
 
+// Fifteen digits come back from a double as they went in; what has more is written as a text.
+constexpr std::int64_t exact_in_double = 1'000'000'000'000'000;
+
 json::object write_amounts(const resource_amounts& amounts) {
   json::object o;
   for (const auto& [name, amount] : amounts) {
     if (amount % resource_unit == 0)
       o[name] = amount / resource_unit;
-    else
+    else if (amount < exact_in_double)
       o[name] = static_cast<double>(amount) / static_cast<double>(resource_unit);
+    else
+      o[name] = format_amount(amount);
   }
   return o;
 }

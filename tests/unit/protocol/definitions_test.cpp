@@ -415,6 +415,12 @@ TEST_CASE("what limits a run is read, written and read again as it was") {
   CHECK(s.required_resources ==
         resource_amounts{{"cpu", 2'000}, {"gpu", 500}, {"memory", (std::int64_t{2} << 30) * 1'000}});
   CHECK(decode_spec(encode_spec(s)).value() == s);
+  run_spec exact = s;
+  for (const std::int64_t amount : {std::int64_t{1}, std::int64_t{999'999'999'999'999},
+                                    std::int64_t{1'000'000'000'000'001}, resource_max - 1, resource_max}) {
+    exact.required_resources = {{"x", amount}};
+    CHECK(decode_spec(encode_spec(exact)).value() == exact);
+  }
 }
 
 TEST_CASE("limits that mean nothing are refused where the fault is") {
