@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/text.hpp>
 #include <orchestrator/cli/cli.hpp>
 #include <orchestrator/engine/timetable.hpp>
 #include <orchestrator/server/server.hpp>
@@ -87,12 +88,39 @@ std::optional<std::map<std::string, std::string>> parse_labels(const std::vector
   return out;
 }
 
+std::optional<orchestrator::resource_amounts> parse_resources(const std::vector<std::string>& list) {
+  orchestrator::resource_amounts out;
+  for (const std::string& text : list) {
+    const std::size_t equals = text.find('=');
+    const std::string name = text.substr(0, equals);
+    const auto amount =
+        equals == std::string::npos ? std::nullopt : orchestrator::parse_amount(text.substr(equals + 1));
+    if (!orchestrator::is_valid_name(name) || !amount) {
+      fmt::print(stderr,
+                 "orchestrator --role=worker: --resource takes NAME=AMOUNT such as gpu=2, cpu=0.5 or "
+                 "memory=8GiB, not `{}`\n",
+                 text);
+      return std::nullopt;
+    }
+    out[name] = *amount;
+  }
+  if (out.size() + 2 > orchestrator::limits::resources_of_run) {
+    fmt::print(stderr, "orchestrator --role=worker: at most {} resources\n",
+               orchestrator::limits::resources_of_run - 2);
+    return std::nullopt;
+  }
+  return out;
+}
+
 int run_worker(const settings& s) {
   using orchestrator::worker_shell::on_stop;
   orchestrator::worker_shell::worker_options o;
   auto labels = parse_labels(s.list("label"));
   if (!labels) return exit_usage;
   o.labels = std::move(*labels);
+  auto resources = parse_resources(s.list("resource"));
+  if (!resources) return exit_usage;
+  o.resources = std::move(*resources);
   o.server = s.text("server");
   o.slots = static_cast<int>(s.number("slots"));
   o.credit = static_cast<int>(s.number("credit"));

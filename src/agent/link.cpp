@@ -61,6 +61,7 @@ protocol::worker_register registration_of(const core& c) {
   m.slots = s.slots;
   m.credit = s.credit;
   m.labels = s.labels;
+  m.resources = s.resources;
   m.version = s.version;
   m.pid = s.pid;
   m.instance = s.instance;

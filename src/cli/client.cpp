@@ -78,6 +78,7 @@ int run_client(int argc, char** argv, schedule_check check) {
   add_schedule_commands(app, chosen);
   add_calendar_commands(app, chosen);
   add_worker_commands(app, chosen);
+  add_queue_commands(app, chosen);
   add_event_commands(app, chosen);
   add_system_commands(app, chosen);
   add_dev_command(app, chosen);

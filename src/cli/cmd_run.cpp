@@ -74,17 +74,21 @@ int list(session& s, const list_flags& f) {
   return exit_ok;
 }
 
+void add_filters(CLI::App& verb, list_flags& f) {
+  verb.add_option("--state", f.state,
+                  "queued, active, retry_wait, unknown, succeeded, failed, cancelled, expired, skipped; "
+                  "several with commas")
+      ->type_name("STATE");
+  verb.add_option("--job", f.job, "of this job")->type_name("NAME");
+  verb.add_option("--worker", f.worker, "with an attempt on this worker")->type_name("ID");
+  verb.add_option("--tag", f.tag, "with this tag")->type_name("K=V");
+  verb.add_option("--since", f.since, "submitted since a time, or this long ago (2h)")->type_name("TIME");
+}
+
 void add_list(CLI::App& parent, selection& chosen) {
   auto f = std::make_shared<list_flags>();
-  CLI::App* verb = add_verb(parent, "list", "runs, newest first");
-  verb->add_option("--state", f->state,
-                   "queued, active, retry_wait, unknown, succeeded, failed, cancelled, expired, skipped; "
-                   "several with commas")
-      ->type_name("STATE");
-  verb->add_option("--job", f->job, "of this job")->type_name("NAME");
-  verb->add_option("--worker", f->worker, "with an attempt on this worker")->type_name("ID");
-  verb->add_option("--tag", f->tag, "with this tag")->type_name("K=V");
-  verb->add_option("--since", f->since, "submitted since a time, or this long ago (2h)")->type_name("TIME");
+  CLI::App* verb = add_verb(parent, "list", "runs, newest first; dead ones: --state failed");
+  add_filters(*verb, *f);
   verb->add_option("--limit", f->limit, "at most so many; default 50")
       ->type_name("N")
       ->check(CLI::Range(1, 500));
@@ -107,6 +111,76 @@ void add_action(CLI::App& parent, selection& chosen, const std::string& name, co
       return exit_ok;
     };
   });
+}
+
+struct retry_flags {
+  std::vector<std::string> ids;
+  list_flags filter;
+  bool all = false, dry_run = false;
+  std::optional<int> limit;
+};
+
+int retry_each(session& s, const retry_flags& f) {
+  for (const std::string& id : f.ids) {
+    const auto answer = s.api->call("POST", fmt::format("/api/v1/runs/{}/retry", url_encode(id)));
+    s.out.one(answer.body.as_object(), run_columns(), "id");
+  }
+  return exit_ok;
+}
+
+int retry_all(session& s, const retry_flags& f) {
+  json::object body;
+  const std::pair<const char*, const std::string*> filters[] = {{"state", &f.filter.state},
+                                                                {"job", &f.filter.job},
+                                                                {"worker", &f.filter.worker},
+                                                                {"tag", &f.filter.tag},
+                                                                {"since", &f.filter.since}};
+  for (const auto& [key, value] : filters) {
+    if (!value->empty()) body[key] = *value;
+  }
+  if (f.limit) body["limit"] = *f.limit;
+  if (f.dry_run) body["dry_run"] = true;
+  const auto answer = s.api->call("POST", "/api/v1/runs:retry", body);
+  if (s.out.how() == format::json) {
+    s.out.document(answer.body);
+    return exit_ok;
+  }
+  const json::object& o = answer.body.as_object();
+  const json::array& items = o.at("items").as_array();
+  s.out.list(items,
+             {{"NEW RUN", [](const json::object& i) { return short_id(i); }},
+              {"RETRY OF", [](const json::object& i) { return short_id(i, "retry_of"); }},
+              {"JOB", [](const json::object& i) { return text_of(i, "job"); }}},
+             f.dry_run ? "retry_of" : "id");
+  fmt::print(stderr, "{} matched, {} {}, {} retried before, {} not ended{}\n", text_of(o, "matched"),
+             items.size(), f.dry_run ? "would be retried" : "retried", text_of(o, "retried_before"),
+             text_of(o, "not_ended"), o.at("more").as_bool() ? "; there are more, repeat the command" : "");
+  return exit_ok;
+}
+
+int retry(session& s, const retry_flags& f) {
+  if (f.all == !f.ids.empty())
+    throw failure{exit_usage, "run retry takes either runs, or --all and a filter", ""};
+  if (!f.all && (f.dry_run || f.limit))
+    throw failure{exit_usage, "--dry-run and --limit belong to run retry --all", ""};
+  return f.all ? retry_all(s, f) : retry_each(s, f);
+}
+
+void add_retry(CLI::App& parent, selection& chosen) {
+  auto f = std::make_shared<retry_flags>();
+  CLI::App* verb =
+      add_verb(parent, "retry", "make new runs like these; --all: of every dead run that matches");
+  verb->add_option("id", f->ids,
+                   "whole id, its beginning, 4 or more characters of its end, `last`, or a job's name");
+  verb->add_flag("--all", f->all,
+                 "of all that match the filters (default --state failed), newest first, but those that were "
+                 "retried before");
+  add_filters(*verb, f->filter);
+  verb->add_option("--limit", f->limit, "with --all: at most so many; default 1000")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000));
+  verb->add_flag("--dry-run", f->dry_run, "with --all: only show which");
+  verb->callback([f, &chosen] { chosen.action = [f](session& s) { return retry(s, *f); }; });
 }
 
 int show(session& s, const std::string& id) {
@@ -202,31 +276,65 @@ void add_wait(CLI::App& parent, selection& chosen) {
   verb->callback([ids, f, &chosen] { chosen.action = [ids, f](session& s) { return wait(s, *ids, *f); }; });
 }
 
+std::string holders_line(const json::object& reason) {
+  std::string names;
+  for (const json::value& v : reason.at("holders").as_array())
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", std::string(v.as_string()));
+  return names.empty() ? "" : fmt::format("  {:20} held by {}\n", "", names);
+}
+
+std::string forecast_line(const json::object& reason) {
+  const std::string kind = text_of(reason, "forecast");
+  if (kind == "unknown") return "";
+  return fmt::format("  {:20} until {}{}\n", "", text_of(reason, "until"),
+                     kind == "at_most" ? " at the latest" : "");
+}
+
+int why(session& s, const std::string& id) {
+  const auto answer = s.api->get(fmt::format("/api/v1/runs/{}/why", url_encode(id)));
+  if (s.out.how() != format::table) {
+    s.out.document(answer.body);
+    return exit_ok;
+  }
+  const json::object& o = answer.body.as_object();
+  std::string text =
+      fmt::format("run {} of {} is {}{}\n", short_id(o, "run"), text_of(o, "job"), text_of(o, "state"),
+                  text_of(o, "reason") == "-" ? "" : " (" + text_of(o, "reason") + ")");
+  for (const json::value& v : o.at("reasons").as_array()) {
+    const json::object& r = v.as_object();
+    text += fmt::format("  {:20} {}\n", text_of(r, "code"), text_of(r, "detail"));
+    text += holders_line(r) + forecast_line(r);
+    if (text_of(r, "remedy") != "-") text += fmt::format("  {:20} -> {}\n", "", text_of(r, "remedy"));
+  }
+  write_stdout(text);
+  return exit_ok;
+}
+
+int why_then(session& s, const std::string& job, const std::string& at) {
+  const auto answer = s.api->get(fmt::format("/api/v1/jobs/{}/why?at={}", url_encode(job), url_encode(at)));
+  const auto cell = [](const char* heading, const char* key) {
+    return column{heading, [key](const json::object& o) { return text_of(o, key); }};
+  };
+  s.out.one(answer.body.as_object(),
+            {cell("job", "job"), cell("instant", "instant"), cell("outcome", "outcome"), cell("rule", "rule"),
+             cell("run", "run")},
+            "outcome");
+  return exit_ok;
+}
+
 void add_why(CLI::App& parent, selection& chosen) {
   auto id = std::make_shared<std::string>();
+  auto at = std::make_shared<std::string>();
   CLI::App* verb =
-      add_verb(parent, "why", "why a run does not start: every condition, and what would let it go");
+      add_verb(parent, "why",
+               "why a run does not start: every condition, who holds it, and what would let it go; "
+               "with --at: what became of a job's instant in the past");
   verb->add_option("id", *id, "id, part of it, `last`, or a job's name")->required();
-  verb->callback([id, &chosen] {
-    chosen.action = [id](session& s) {
-      const auto answer = s.api->get(fmt::format("/api/v1/runs/{}/why", url_encode(*id)));
-      if (s.out.how() != format::table) {
-        s.out.document(answer.body);
-        return exit_ok;
-      }
-      const json::object& o = answer.body.as_object();
-      const json::array& reasons = o.at("reasons").as_array();
-      std::string text =
-          fmt::format("run {} of {} is {}{}\n", short_id(o, "run"), text_of(o, "job"), text_of(o, "state"),
-                      text_of(o, "reason") == "-" ? "" : " (" + text_of(o, "reason") + ")");
-      for (const json::value& v : reasons) {
-        const json::object& r = v.as_object();
-        text += fmt::format("  {:18} {}\n", text_of(r, "code"), text_of(r, "detail"));
-        if (text_of(r, "remedy") != "-") text += fmt::format("  {:18} -> {}\n", "", text_of(r, "remedy"));
-      }
-      write_stdout(text);
-      return exit_ok;
-    };
+  verb->add_option("--at", *at,
+                   "of the job of that name: its last instant at this time, or this long ago (2h)")
+      ->type_name("TIME");
+  verb->callback([id, at, &chosen] {
+    chosen.action = [id, at](session& s) { return at->empty() ? why(s, *id) : why_then(s, *id, *at); };
   });
 }
 
@@ -267,7 +375,7 @@ void add_run_commands(CLI::App& root, selection& chosen) {
   add_wait(*run, chosen);
   add_action(*run, chosen, "cancel",
              "end a run; a waiting one never starts, a running one gets TERM, then KILL");
-  add_action(*run, chosen, "retry", "make a new run like this one");
+  add_retry(*run, chosen);
   add_action(*run, chosen, "hold", "keep a waiting run from starting");
   add_action(*run, chosen, "release", "let a held run go");
   add_resolve(*run, chosen);

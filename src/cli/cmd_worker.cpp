@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <orchestrator/model/queue.hpp>
+#include <orchestrator/protocol/definitions.hpp>
+
 #include "commands.hpp"
 
 namespace orchestrator::cli {
@@ -16,6 +19,18 @@ std::string labels_of(const json::object& o) {
   for (const auto& member : labels->as_object()) {
     const std::string value = member.value().is_string() ? std::string(member.value().as_string()) : "";
     out += fmt::format("{}{}={}", out.empty() ? "" : ",", std::string(member.key()), value);
+  }
+  return out.empty() ? "-" : out;
+}
+
+std::string resources_of(const json::object& o) {
+  const json::value* offered = o.if_contains("resources");
+  std::string out;
+  if (offered == nullptr || !offered->is_object()) return "-";
+  for (const auto& member : offered->as_object()) {
+    const auto amount = parse_amount(protocol::write_json(member.value()));
+    out += fmt::format("{}{}={}", out.empty() ? "" : ",", std::string(member.key()),
+                       amount ? format_amount(*amount) : "?");
   }
   return out.empty() ? "-" : out;
 }
@@ -48,6 +63,7 @@ std::vector<column> detail_columns() {
           cell("version", "version"),
           cell("original protocol", "legacy"),
           {"labels", labels_of},
+          {"resources", resources_of},
           cell("jobs processed", "jobs_processed"),
           {"uptime", [](const json::object& o) { return seconds_of(o, "uptime_seconds"); }},
           cell("registered", "registered_at"),

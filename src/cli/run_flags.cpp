@@ -57,6 +57,17 @@ void run_flags::add(CLI::App& app) {
   app.add_option("--require", require, "label a worker must have; may be repeated")
       ->type_name("K=V")
       ->allow_extra_args(false);
+  app.add_option("--require-resource", resource,
+                 "amount a worker must have free, such as gpu=1 or memory=2GiB; may be repeated")
+      ->type_name("K=N")
+      ->allow_extra_args(false);
+  app.add_option(
+         "--lock", lock,
+         "named lock to hold while it runs: NAME alone, NAME:read with other readers; may be repeated")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  app.add_option("--max-running", max_running, "runs of its name that may be active at once")->type_name("N");
+  app.add_option("--rate", rate, "starts of runs of its name, such as 10/m or 1/6s")->type_name("N/D");
   app.add_option("--tag", tag, "tag to find it by; may be repeated")
       ->type_name("K=V")
       ->allow_extra_args(false);
@@ -70,6 +81,10 @@ void run_flags::add(CLI::App& app) {
   app.add_option("--kill-grace", kill_grace, "between TERM and KILL; default 10s")->type_name("D");
   app.add_option("--retries", retries, "further attempts after a failure or timeout, 0 to 99")
       ->type_name("N");
+  app.add_option("--retry-on", retry_on,
+                 "exit code after which it is tried again; default any failure; may be repeated")
+      ->type_name("CODE")
+      ->allow_extra_args(false);
   app.add_option("--backoff", backoff, "wait before the first retry; doubles; default 10s")->type_name("D");
   app.add_flag("--at-most-once", at_most_once, "never start it a second time, even if its end is unknown");
   app.add_flag("--noop", noop, "no process at all: the worker answers at once");
@@ -91,14 +106,17 @@ json::object run_flags::to_json() const {
   if (!env.empty()) o["env"] = pairs(env, "--env");
   if (!tag.empty()) o["tags"] = pairs(tag, "--tag");
   if (!stdin_file.empty()) o["stdin"] = read_stdin_file(stdin_file);
-  if (!require.empty()) {
-    json::object requires_;
-    requires_["labels"] = pairs(require, "--require");
-    o["requires"] = std::move(requires_);
-  }
+  if (!lock.empty()) o["locks"] = json::array(lock.begin(), lock.end());
+  if (max_running) o["max_running"] = *max_running;
+  if (!rate.empty()) o["rate"] = rate;
+  json::object requires_;
+  if (!require.empty()) requires_["labels"] = pairs(require, "--require");
+  if (!resource.empty()) requires_["resources"] = pairs(resource, "--require-resource");
+  if (!requires_.empty()) o["requires"] = std::move(requires_);
   json::object retry;
   if (retries) retry["max_attempts"] = *retries + 1;
   if (!backoff.empty()) retry["backoff"] = backoff;
+  if (!retry_on.empty()) retry["on_exit"] = json::array(retry_on.begin(), retry_on.end());
   if (!retry.empty()) o["retry"] = std::move(retry);
   return o;
 }

@@ -16,9 +16,10 @@ namespace orchestrator::cli {
 namespace json = boost::json;
 
 struct run_flags {
-  std::string script, args, queue, cwd, stdin_file, timeout, backoff, kill_grace;
-  std::vector<std::string> command, require, tag, env;
-  std::optional<int> priority, retries;
+  std::string script, args, queue, cwd, stdin_file, timeout, backoff, kill_grace, rate;
+  std::vector<std::string> command, require, resource, lock, tag, env;
+  std::vector<int> retry_on;
+  std::optional<int> priority, retries, max_running;
   bool at_most_once = false;
   bool noop = false;
 

@@ -57,6 +57,10 @@ constexpr setting worker_table[] = {
     {"credit", kind::number, "-1", "attempts it holds waiting beyond its slots; -1: 64 for each slot", "N",
      "", -1, 640'000},
     {"label", kind::list, "", "what jobs can require of it; may be repeated", "K=V"},
+    {"resource", kind::list, "",
+     "what it offers and jobs can require of it, such as gpu=2 or memory=8GiB; cpu and memory are the "
+     "machine's by default; may be repeated",
+     "K=N"},
     {"worker-id", kind::text, "", "its name; default made once and kept in the work dir", "ID"},
     {"work-dir", kind::text, "", "its outbox and spool; default $XDG_STATE_HOME/orchestrator/workers/N",
      "DIR"},

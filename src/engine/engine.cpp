@@ -29,6 +29,7 @@ effects engine::step(engine_time now, const input& in) {
   c.now = now;
   c.clock = now.mono - c.stalls;
   if (planted(defect::lease_on_wall_clock) && c.running) c.clock += wall_offset(c) - c.instants_offset;
+  c.places.advance(c.clock);
   ORC_CHECK(c.running || std::holds_alternative<started>(in), "the first input must be `started`");
   effects out;
   std::visit([&](const auto& what) { on(c, what); }, in);

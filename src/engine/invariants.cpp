@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "admission.hpp"
 #include "leases.hpp"
 #include "runs.hpp"
 
@@ -53,13 +54,8 @@ finding check_run(const core& c, const run_entry& r) {
   if ((r.state == run_state::queued || r.state == run_state::retry_wait) && has_live) {
     return fmt::format("waiting run {} has a live attempt", to_string(r.id));
   }
-  if (r.ready && r.state != run_state::queued)
-    return fmt::format("I5: run {} stands in the queue", to_string(r.id));
-  if (r.ready && (r.held || is_paused(r) || blocked_by_overlap(r)))
-    return std::string("a held run stands in the queue");
-  const bool should_wait = r.state == run_state::queued && !r.held && !is_paused(r) && !blocked_by_overlap(r);
-  if (should_wait && !r.ready && !r.delayed)
-    return fmt::format("I6: run {} waits for nothing", to_string(r.id));
+  if (r.ready && !is_admitted(c, r)) return fmt::format("I5: run {} stands in the queue", to_string(r.id));
+  if (!r.ready && is_admitted(c, r)) return fmt::format("I6: run {} waits for nothing", to_string(r.id));
   const bool has_timer = r.details && r.details->backoff_until;
   if ((r.state == run_state::retry_wait) != has_timer)
     return std::string("a backoff has no timer, or a timer no backoff");
@@ -70,6 +66,29 @@ finding check_run(const core& c, const run_entry& r) {
   if (r.name->live.contains(const_cast<run_entry*>(&r)) != lists)
     return std::string("a name lists the wrong runs");
   return check_attempts_of(c, r);
+}
+
+// What live attempts hold is what limits and workers think is taken.
+finding check_limits(const core& c) {
+  std::map<const limiter*, int> running;
+  std::map<const worker_entry*, resource_amounts> taken;
+  for (const auto& [lease, a] : c.attempts) {
+    if (!is_live(a->row.state)) continue;
+    for (const limit_use& u : known_class(*a->run).uses) ++running[u.what];
+    for (const auto& [name, amount] : a->run->spec->spec.required_resources) taken[a->holder][name] += amount;
+  }
+  for (const auto& [key, l] : c.places.limiters()) {
+    const auto counted = running.find(&l);
+    if (l.running != (counted == running.end() ? 0 : counted->second))
+      return fmt::format("the limit {} miscounts its runs", l.name());
+  }
+  for (const auto& [key, w] : c.workers) {
+    const auto counted = taken.find(&w);
+    const resource_amounts known = counted == taken.end() ? resource_amounts{} : counted->second;
+    if (w.capacity.taken != known)
+      return fmt::format("the resources of worker {} are booked wrongly", w.row.worker_id);
+  }
+  return std::nullopt;
 }
 
 finding check_workers(const core& c) {
@@ -131,6 +150,7 @@ std::optional<std::string> engine_invariants(const core& c) {
                        seen.retry_wait == c.counts.retry_wait && seen.unknown == c.counts.unknown;
   if (!counted) return std::string("the counts of runs by state are wrong");
   if (auto wrong = check_workers(c)) return wrong;
+  if (auto wrong = check_limits(c)) return wrong;
   if (auto wrong = check_sessions(c)) return wrong;
   return c.places.check();
 }

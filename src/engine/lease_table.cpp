@@ -6,6 +6,7 @@
 
 #include <orchestrator/base/planted.hpp>
 
+#include "admission.hpp"
 #include "leases.hpp"
 #include "runs.hpp"
 #include "sessions.hpp"
@@ -140,7 +141,7 @@ bool owns(const worker_entry& w, const attempt& row) {
 milliseconds ttl_of(const core& c, const run_spec& s) { return s.lost_after.value_or(c.settings.lease_ttl); }
 
 milliseconds silence_limit(const core& c, const run_spec& s) {
-  const milliseconds kill = s.on_lease_lost == on_lease_lost::kill ? s.kill_grace : milliseconds{0};
+  const milliseconds kill = is_killed_when_lost(s) ? s.kill_grace : milliseconds{0};
   return ttl_of(c, s) + kill + limits::lease_slack;
 }
 
@@ -172,12 +173,14 @@ void start_attempt(core& c, attempt_entry& a) {
 void end_attempt(core& c, attempt_entry& a, attempt_state to, std::string_view reason) {
   ORC_CHECK(may_change(a.row.state, to), "an attempt took a step that the table of states does not have");
   const bool was_lost = a.row.state == attempt_state::lost;
+  const bool was_live = is_live(a.row.state);
   if (was_lost && a.run->losses > 0) --a.run->losses;
   a.row.state = to;
   a.row.reason = reason;
   a.row.finished_at = c.now.wall;
   touch(c, a);
   worker_entry& w = *a.holder;
+  if (was_live) free_limits(c, *a.run, w);
   w.last_end = c.clock;
   w.live.erase(a.row.lease);
   w.lost.erase(a.row.lease);
@@ -203,6 +206,7 @@ void revive_attempt(core& c, attempt_entry& a) {
   a.row.finished_at.reset();
   a.deadline_base = c.clock;
   a.holder->live.emplace(a.row.lease, &a);
+  hold_limits(c, *a.run, *a.holder);
   refresh_capacity(c, *a.holder);
   // An unknown run stays unknown until its result: the table of states has no way back to active.
   if (a.run->state != run_state::unknown) reactivate_run(c, *a.run);

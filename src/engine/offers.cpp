@@ -6,6 +6,7 @@
 
 #include <orchestrator/protocol/codec.hpp>
 
+#include "admission.hpp"
 #include "leases.hpp"
 #include "runs.hpp"
 #include "sessions.hpp"
@@ -49,7 +50,7 @@ protocol::execute_job full_message(const core& c, const attempt_entry& a, const 
   m.attempt = a.row.number;
   m.term = c.term;
   m.lease_ttl_seconds = in_seconds(ttl_of(c, s));
-  m.on_lease_lost = s.on_lease_lost == on_lease_lost::kill ? "kill" : "keep";
+  m.on_lease_lost = is_killed_when_lost(s) ? "kill" : "keep";
   m.at_most_once = s.at_most_once;
   m.output_limit_bytes = s.output_limit;
   if (a.run->details && a.run->details->instant) m.scheduled_at = to_rfc3339(*a.run->details->instant);

@@ -174,7 +174,7 @@ void install(core& c, const job_definition& d, jobs_answer::change& change) {
   if (has_times(d.schedule)) ++c.schedules;
   if (fresh || !same_rhythm(j.job.definition.schedule, d.schedule)) j.job.schedule_anchor = c.now.wall;
   spec_entry* old_spec = j.spec;
-  j.spec = &intern_spec(c, d.spec);
+  j.spec = &intern_spec(c, d.spec, d.name);
   ++j.spec->holders;
   if (old_spec != nullptr) {
     --old_spec->holders;

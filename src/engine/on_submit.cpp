@@ -56,7 +56,7 @@ run_origin origin_of(core& c, const protocol::submission& what) {
   from.args = what.args;
   if (what.job.empty()) {
     from.name = what.name.empty() ? name_from(*what.spec) : what.name;
-    from.spec = &intern_spec(c, *what.spec);
+    from.spec = &intern_spec(c, *what.spec, from.name);
   } else {
     const job_entry& job = c.jobs.find(what.job)->second;
     from.name = what.job;
@@ -120,6 +120,16 @@ void answer_from_rows(core& c, const submit_run& in, const fetched_rows& rows) {
   respond(c, in.request, std::move(a));
 }
 
+run_entry& create_retry(core& c, const orchestrator::run& old, const run_spec& spec) {
+  run_origin from;
+  from.name = old.job;
+  from.job_version = old.job_version;
+  from.spec = &intern_spec(c, spec, old.job);
+  if (old.has_args) from.args = old.args;
+  from.retry_of = old.id;
+  return create_run(c, from);
+}
+
 void retry_of(core& c, const retry_run& in, const orchestrator::run& old, const run_spec& spec) {
   if (!is_final(old.state)) {
     return respond(
@@ -129,13 +139,7 @@ void retry_of(core& c, const retry_run& in, const orchestrator::run& old, const 
                "Wait for its end, or cancel it first."));
   }
   if (auto full = refuse_new_work(c, 1)) return respond(c, in.request, std::move(*full));
-  run_origin from;
-  from.name = old.job;
-  from.job_version = old.job_version;
-  from.spec = &intern_spec(c, spec);
-  if (old.has_args) from.args = old.args;
-  from.retry_of = old.id;
-  run_answer a = answer_for(create_run(c, from));
+  run_answer a = answer_for(create_retry(c, old, spec));
   a.created = true;
   respond(c, in.request, std::move(a));
 }
@@ -201,6 +205,25 @@ void on_key_fetched(core& c, const std::string& key, const fetched_rows& rows) {
 void on(core& c, const retry_run& in) {
   if (const run_entry* r = c.runs.find(in.run)) return retry_of(c, in, to_row(*r), run_spec(r->spec->spec));
   fetch_run(c, in.run, in);
+}
+
+void on(core& c, const retry_runs& in) {
+  if (auto full = refuse_new_work(c, in.runs.size())) return respond(c, in.request, std::move(*full));
+  ORC_CHECK(in.runs.size() <= limits::retries_a_request, "one step was to make too many runs");
+  std::vector<run_spec> specs;
+  for (const auto& old : in.runs) {
+    auto spec = protocol::decode_spec(old.spec_text);
+    if (!spec || !is_final(old.run.state)) {
+      return respond(
+          c, in.request,
+          refuse(errc::conflict, fmt::format("Run {} cannot be tried again.", to_string(old.run.id))));
+    }
+    specs.push_back(std::move(*spec));
+  }
+  retried_answer a;
+  for (std::size_t i = 0; i < in.runs.size(); ++i)
+    a.runs.push_back(create_retry(c, in.runs[i].run, specs[i]).id);
+  respond(c, in.request, std::move(a));
 }
 
 void on(core& c, const hold_run& in) {

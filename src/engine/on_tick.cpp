@@ -64,6 +64,15 @@ void release_delayed(core& c) {
   }
 }
 
+// With the offers that took the tokens, so that a restart finds the buckets no fuller than they were.
+void store_buckets(core& c) {
+  for (const limiter* l : c.places.take_spent()) {
+    const auto left = std::chrono::ceil<milliseconds>(l->full_at - c.clock);
+    c.step.rest.emplace_back(
+        put_bucket{(l->kind == limiter_kind::queue ? "queue/" : "job/") + l->name(), c.now.wall + left});
+  }
+}
+
 std::optional<wall_time> next_wall_deadline(const core& c) {
   std::optional<wall_time> next;
   if (!c.delayed.empty()) next = c.delayed.begin()->first;
@@ -80,6 +89,10 @@ void refresh_deadline(core& c) {
   if (!c.timers.empty()) {
     const nanoseconds behind = planted(defect::lease_on_wall_clock) ? c.now.mono - c.clock : c.stalls;
     const mono_time at = c.timers.begin()->at + behind;
+    c.next_deadline = c.next_deadline ? std::min(*c.next_deadline, at) : at;
+  }
+  if (const auto refill = c.places.next_refill(); refill && !c.stopping) {
+    const mono_time at = *refill + c.stalls;
     c.next_deadline = c.next_deadline ? std::min(*c.next_deadline, at) : at;
   }
   if (const auto wall = next_wall_deadline(c)) {
@@ -104,6 +117,7 @@ void on(core& c, const turn_end&) {
   if (c.stopping) return;
   const std::vector<placement> plan = c.places.plan(offers_a_turn);
   for (const placement& p : plan) make_offer(c, *p.run, *p.worker);
+  store_buckets(c);
   if (plan.size() == offers_a_turn) c.more_work = true;
 }
 

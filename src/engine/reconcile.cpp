@@ -35,9 +35,12 @@ attempt_entry* own_attempt(core& c, const worker_entry& w, const protocol::lease
 constexpr int revivals_max = 100;
 
 // Nothing newer was offered, and nobody decided the run: what this attempt still does counts.
-bool still_counts(const attempt_entry& a) {
+// A lost one gave its locks back, and must not go on when somebody else has them.
+bool still_counts(core& c, const attempt_entry& a) {
   if (is_final(a.run->state) || !is_newest(a)) return false;
-  return is_live(a.row.state) || (a.row.state == attempt_state::lost && a.revivals < revivals_max);
+  if (is_live(a.row.state)) return true;
+  return a.row.state == attempt_state::lost && a.revivals < revivals_max &&
+         c.places.may_take_again(class_of(c, *a.run));
 }
 
 void keep(core& c, attempt_entry& a) {
@@ -59,7 +62,7 @@ bool never_had_it(const evidence& e, const attempt_entry& a) {
 void sort_running(core& c, worker_entry& w, const evidence& e, protocol::registration& answer) {
   for (const protocol::lease_ref& ref : e.r.running) {
     attempt_entry* a = own_attempt(c, w, ref);
-    if (a != nullptr && still_counts(*a) && e.same_boot) {
+    if (a != nullptr && still_counts(c, *a) && e.same_boot) {
       keep(c, *a);
       answer.keep.push_back(ref);
       continue;
@@ -74,7 +77,7 @@ void sort_unacked(core& c, worker_entry& w, const evidence& e, protocol::registr
   for (const protocol::lease_ref& ref : e.r.unacked) {
     if (planted(defect::unacked_ignored)) continue;
     attempt_entry* a = own_attempt(c, w, ref);
-    if (a != nullptr && still_counts(*a)) {
+    if (a != nullptr && still_counts(c, *a)) {
       keep(c, *a);
       answer.keep.push_back(ref);
     } else {

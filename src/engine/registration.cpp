@@ -72,6 +72,7 @@ void fill_row(worker& row, const protocol::worker_register& r, wall_time now) {
   row.pid = r.pid.value_or(0);
   row.legacy = !r.protocol;
   row.labels = r.protocol ? r.labels : std::map<std::string, std::string>{};
+  row.resources = r.protocol ? r.resources : resource_amounts{};
   row.slots = r.protocol ? std::clamp(r.slots.value_or(1), 0, static_cast<int>(limits::slots_max)) : 1;
   const auto most = static_cast<int>(limits::credit_per_slot_max) * row.slots;
   row.credit = r.protocol ? std::clamp(r.credit.value_or(0), 0, most) : 0;
@@ -159,7 +160,7 @@ void admit(core& c, session_entry& s, const protocol::worker_register& r, std::o
       c, "worker.registered", "worker/" + w.row.worker_id,
       fact_data().add("legacy", s.legacy).add("slots", w.row.slots).add_if("version", w.row.version).take());
   log(c, note_level::info, "Worker registered: " + w.row.worker_id);
-  c.places.describe(w, {w.row.labels, w.row.legacy, !w.row.python_version.empty()});
+  c.places.describe(w, {w.row.labels, w.row.legacy, !w.row.python_version.empty(), w.row.resources});
   refresh_capacity(c, w);
   refresh_ping_interval(c, w);
   // Judged by the next tick: in the drain after a stall of ours deadlines have not moved yet.
@@ -237,7 +238,7 @@ void refresh_registration(core& c, session_entry& s, const protocol::worker_regi
   same.worker_id = w.row.worker_id;  // one connection is one worker
   fill_row(w.row, same, c.now.wall);
   touch(c, w);
-  c.places.describe(w, {w.row.labels, true, !w.row.python_version.empty()});
+  c.places.describe(w, {w.row.labels, true, !w.row.python_version.empty(), {}});
   refresh_capacity(c, w);
 }
 

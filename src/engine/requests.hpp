@@ -9,6 +9,7 @@ namespace orchestrator::engine {
 void on(core& c, const submit_run& in);
 void on(core& c, const cancel_run& in);
 void on(core& c, const retry_run& in);
+void on(core& c, const retry_runs& in);
 void on(core& c, const hold_run& in);
 void on(core& c, const resolve_run& in);
 void on(core& c, const apply_jobs& in);
@@ -19,6 +20,7 @@ void on(core& c, const fired_loaded& in);
 void on(core& c, const pause_job& in);
 void on(core& c, const drain_worker& in);
 void on(core& c, const remove_worker& in);
+void on(core& c, const set_queue& in);
 void on(core& c, const zone_loaded& in);
 
 /// A look-up by idempotency key came back.

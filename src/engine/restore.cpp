@@ -8,6 +8,7 @@
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
+#include "admission.hpp"
 #include "leases.hpp"
 #include "ledger.hpp"
 #include "on_tick.hpp"
@@ -58,6 +59,7 @@ worker_entry& worker_of(core& c, const attempt& row) {
 
 void restore_specs(core& c, const snapshot& from) {
   c.spec_counter = from.spec_counter;
+  std::map<spec_id, spec_entry*> limited;  // those shared within one name only
   for (const stored_spec& stored : from.specs) {
     auto spec = protocol::decode_spec(stored.text);
     ORC_CHECK(spec.has_value(), "a stored run specification cannot be read");
@@ -66,9 +68,26 @@ void restore_specs(core& c, const snapshot& from) {
     entry->spec = std::move(*spec);
     entry->text_hash = hash64(protocol::encode_spec(entry->spec));
     if (!entry->spec.builtin.empty()) entry->average_seconds = 0;
+    if (entry->spec.max_running > 0 || entry->spec.rate) limited.emplace(stored.id, entry.get());
     c.specs_by_hash.emplace(entry->text_hash, entry.get());
     c.spec_counter = std::max(c.spec_counter, stored.id);
     c.specs.emplace(stored.id, std::move(entry));
+  }
+  if (limited.empty()) return;
+  for (const run& row : from.runs) {
+    const auto found = limited.find(row.spec);
+    if (found != limited.end()) found->second->group = row.job;
+  }
+}
+
+void restore_limits(core& c, const snapshot& from) {
+  for (const queue& q : from.queues) c.places.queue_of(q.name).settings = q;
+  for (const auto& [name, full_at] : from.buckets) {
+    const bool of_queue = name.starts_with("queue/");
+    const std::string_view rest = std::string_view(name).substr(name.find('/') + 1);
+    const limiter_key key{of_queue ? limiter_kind::queue : limiter_kind::job, std::string(rest)};
+    c.places.restore_bucket(key, c.clock + (full_at - c.now.wall));
+    if (of_queue) c.places.reconsider(c.places.queue_of(key.second));
   }
 }
 
@@ -94,7 +113,7 @@ void restore_jobs(core& c, const snapshot& from) {
     j.text = stored.text;
     j.name = &hold_name(c, j.job.name);
     j.name->job = &j;
-    j.spec = &intern_spec(c, j.job.definition.spec);
+    j.spec = &intern_spec(c, j.job.definition.spec, j.job.name);
     ++j.spec->holders;
     const auto& s = j.job.definition.schedule;
     if (s && s->kind != schedule_kind::manual) ++c.schedules;
@@ -154,11 +173,12 @@ void restore_attempt(core& c, const attempt& row) {
   c.lease_counter = std::max(c.lease_counter, row.lease);
   if (!is_live(row.state)) return;
   const run_spec& s = r->spec->spec;
-  const milliseconds kill = s.on_lease_lost == on_lease_lost::kill ? s.kill_grace : milliseconds{0};
+  const milliseconds kill = is_killed_when_lost(s) ? s.kill_grace : milliseconds{0};
   const milliseconds grace = std::max<milliseconds>(ttl_of(c, s), limits::restart_grace_min);
   a.renewed_until = c.clock + grace + limits::restart_grace_extra + kill;
   if (planted(defect::no_restart_grace)) a.renewed_until = c.clock;
   restore_deadline(c, a);
+  hold_limits(c, *r, w);
   refresh_capacity(c, w);
   arm_worker(c, w, a.renewed_until);
 }
@@ -170,6 +190,7 @@ void restore_waiting(core& c, const run& row) {
   const milliseconds longest =
       std::max<milliseconds>(r.spec->spec.retry.max_backoff, std::chrono::minutes{2}) * 11 / 10;
   const milliseconds left = row.not_before.value_or(c.now.wall) - c.now.wall;
+  class_of(c, r);
   run_details& d = details(r);
   d.backoff_until = c.clock + std::clamp(left, milliseconds{0}, longest);
   c.timers.insert({*d.backoff_until, timer_kind::backoff, 0, r.id});
@@ -201,6 +222,7 @@ void on(core& c, const started& in) {
   for (const std::uint64_t hash : from.idempotency_hashes) c.keys.insert(hash);
   c.runs.reserve(from.runs.size());
   restore_workers(c, from);
+  restore_limits(c, from);
   restore_specs(c, from);
   restore_calendars(c, from);
   restore_jobs(c, from);

@@ -29,11 +29,18 @@ void wait_and_retry(core& c, run_entry& r, milliseconds delay, std::string_view 
   if (r.state == run_state::queued || r.state == run_state::retry_wait) touch(c, r);
 }
 
+// With a list of exit codes any other end, a signal and a timeout included, is final.
+bool is_worth_another(const retry_policy& policy, const attempt& row) {
+  if (policy.on_exit.empty()) return true;
+  return row.state == attempt_state::failed && row.exit_code &&
+         std::binary_search(policy.on_exit.begin(), policy.on_exit.end(), *row.exit_code);
+}
+
 void after_failure(core& c, attempt_entry& a) {
   run_entry& r = *a.run;
   const retry_policy& policy = r.spec->spec.retry;
   ++r.failures;
-  if (r.failures >= policy.max_attempts || r.spec->spec.at_most_once) {
+  if (r.failures >= policy.max_attempts || r.spec->spec.at_most_once || !is_worth_another(policy, a.row)) {
     finish_run(c, r, run_state::failed, a.row.reason, a.row.lease);
     if (planted(defect::retry_after_end)) retry_run_later(c, r, policy.backoff, a.row.reason);
     return;

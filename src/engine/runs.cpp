@@ -7,6 +7,7 @@
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
+#include "admission.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -44,6 +45,10 @@ legacy_fit legacy_fit_of(const run_spec& s, bool with_args) {
     return legacy_fit::never;
   }
   return with_args ? legacy_fit::with_args : legacy_fit::without_args;
+}
+
+bool has_args(const run_entry& r) {
+  return r.details && r.details->has_args ? !r.details->args.empty() : !r.spec->spec.args.empty();
 }
 
 void stop_waiting(core& c, run_entry& r) {
@@ -112,16 +117,23 @@ run_details& details(run_entry& r) {
   return *r.details;
 }
 
-spec_entry& intern_spec(core& c, const run_spec& spec) {
-  if (c.last_ad_hoc != nullptr && c.last_ad_hoc->spec == spec) return *c.last_ad_hoc;
+std::string group_of(const run_spec& spec, std::string_view name) {
+  return spec.max_running > 0 || spec.rate ? std::string(name) : std::string();
+}
+
+spec_entry& intern_spec(core& c, const run_spec& spec, std::string_view name) {
+  const std::string group = group_of(spec, name);
+  const auto is_same = [&](const spec_entry& s) { return s.group == group && s.spec == spec; };
+  if (c.last_ad_hoc != nullptr && is_same(*c.last_ad_hoc)) return *c.last_ad_hoc;
   const std::uint64_t hash = hash64(protocol::encode_spec(spec));
   const auto [first, last] = c.specs_by_hash.equal_range(hash);
   for (auto at = first; at != last; ++at) {
-    if (at->second->spec == spec) return *(c.last_ad_hoc = at->second);
+    if (is_same(*at->second)) return *(c.last_ad_hoc = at->second);
   }
   auto fresh = std::make_unique<spec_entry>();
   fresh->id = spec_id{++c.spec_counter.value};
   fresh->spec = spec;
+  fresh->group = group;
   fresh->text_hash = hash;
   if (!spec.builtin.empty()) fresh->average_seconds = 0;
   spec_entry& s = *fresh;
@@ -292,12 +304,13 @@ void place_run(core& c, run_entry& r) {
     if (!early) c.delayed.erase(key);
     r.delayed = early;
   }
-  const bool ready = !early && !r.held && !is_paused(r) && !blocked_by_overlap(r);
+  const bool ready = is_admitted(c, r);
+  requirement_class& what = class_of(c, r);
   if (ready == r.ready) return;
   if (ready) {
-    c.places.enqueue(class_of(c, r), r);
+    c.places.enqueue(what, r);
   } else {
-    c.places.remove(class_of(c, r), r);
+    c.places.remove(what, r);
   }
 }
 
@@ -341,10 +354,36 @@ bool creditable(const run_entry& r) {
 
 requirement_class& class_of(core& c, run_entry& r) {
   const run_spec& s = r.spec->spec;
-  const bool with_args = r.details && r.details->has_args ? !r.details->args.empty() : !s.args.empty();
+  const bool with_args = has_args(r);
   requirement_class*& cached = r.spec->classes[with_args ? 1 : 0];
-  if (cached == nullptr) cached = c.places.hold({s.required_labels, legacy_fit_of(s, with_args)});
+  if (cached == nullptr) {
+    cached = c.places.hold({s.required_labels, legacy_fit_of(s, with_args), s.required_resources, s.queue,
+                            r.spec->group, s.max_running, s.rate, s.locks});
+  }
   return *cached;
+}
+
+const requirement_class& known_class(const run_entry& r) {
+  const requirement_class* known = r.spec->classes[has_args(r) ? 1 : 0];
+  ORC_CHECK(known != nullptr, "a run waits or is active and has no class");
+  return *known;
+}
+
+void hold_limits(core& c, run_entry& r, worker_entry& w) {
+  const requirement_class& what = class_of(c, r);
+  c.places.take_again(what);
+  for (const auto& [name, amount] : what.what.resources) w.capacity.taken[name] += amount;
+}
+
+void free_limits(core& c, run_entry& r, worker_entry& w) {
+  const requirement_class& what = class_of(c, r);
+  c.places.give_back(what);
+  for (const auto& [name, amount] : what.what.resources) {
+    std::int64_t& taken = w.capacity.taken[name];
+    taken -= amount;
+    if (taken == 0) w.capacity.taken.erase(name);
+    w.capacity.resources_freed = true;
+  }
 }
 
 }  // namespace orchestrator::engine

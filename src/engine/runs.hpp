@@ -12,8 +12,11 @@ namespace orchestrator::engine {
 orchestrator::run to_row(const run_entry& r);
 run_details& details(run_entry& r);
 
-/// The shared entry of a specification; kept while runs or job versions hold it, and a little longer.
-spec_entry& intern_spec(core& c, const run_spec& spec);
+/// The shared entry of a specification; kept while runs or job versions hold it, and a little longer. One
+/// that limits runs of one name is shared within that name only.
+spec_entry& intern_spec(core& c, const run_spec& spec, std::string_view name);
+/// The name, if the specification limits runs of one name.
+std::string group_of(const run_spec& spec, std::string_view name);
 void hold_spec(core& c, spec_entry& s);
 void drop_spec(core& c, spec_entry& s);
 name_entry& hold_name(core& c, std::string_view name);
@@ -49,6 +52,9 @@ void reactivate_run(core& c, run_entry& r);
 void place_run(core& c, run_entry& r);
 /// The same for every waiting run of a name, after a pause, an edit or a deletion.
 void place_runs_of(core& c, name_entry& n);
+/// The attempt takes from, or gives back to, its limits and its worker's resources.
+void hold_limits(core& c, run_entry& r, worker_entry& w);
+void free_limits(core& c, run_entry& r, worker_entry& w);
 /// True while an earlier run of the same job, by the job's overlap rule, keeps this one waiting.
 bool blocked_by_overlap(const run_entry& r);
 bool is_paused(const run_entry& r);
@@ -61,6 +67,8 @@ attempt_entry* live_attempt(const run_entry& r);
 /// May be handed out ahead of a free slot: short, and harmless if it waits.
 bool creditable(const run_entry& r);
 requirement_class& class_of(core& c, run_entry& r);
+/// The same of a run that waits or is active, whose class is known.
+const requirement_class& known_class(const run_entry& r);
 run_id new_run_id(core& c);
 
 }  // namespace orchestrator::engine

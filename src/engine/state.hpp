@@ -39,6 +39,7 @@ struct worker_entry;
 struct spec_entry {
   spec_id id;
   run_spec spec;
+  std::string group;  ///< the runs' name, if the specification limits runs of one name; else empty
   std::uint64_t text_hash = 0;
   std::uint32_t runs = 0;        ///< runs in memory that refer to it
   std::uint32_t holders = 0;     ///< job versions that refer to it
@@ -368,6 +369,7 @@ class live_view final : public engine_view {
   result<std::vector<upcoming_instant>> next_instants(const std::string& job, wall_time from,
                                                       std::size_t count) const override;
   totals count() const override;
+  std::vector<queue_status> queues() const override;
 
  private:
   const core& core_;

@@ -62,6 +62,16 @@ result<std::vector<upcoming_instant>> live_view::next_instants(const std::string
   return list;
 }
 
+std::vector<queue_status> live_view::queues() const {
+  std::vector<queue_status> list;
+  for (const auto& [key, l] : core_.places.limiters()) {
+    if (l.kind != limiter_kind::queue) continue;
+    queue_status s{l.settings, core_.places.ready_in(l), l.running};
+    if (!l.settings.is_plain() || s.waiting > 0 || s.running > 0) list.push_back(std::move(s));
+  }
+  return list;
+}
+
 engine_view::totals live_view::count() const {
   totals t = core_.counts;
   for (const auto& [key, w] : core_.workers) t.workers_online += w.session != nullptr ? 1 : 0;

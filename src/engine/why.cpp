@@ -1,12 +1,13 @@
-// Why a run does not start: every condition that keeps it, from a closed list of codes, each with the
-// smallest change that would let it go.
-//
-// Codes: held, job_paused, not_before, backoff, overlap, cancel_requested, active, waiting_on_worker,
-// unknown, no_worker, no_matching_labels, needs_newer_worker, worker_draining, no_free_slot, dispatching.
+// Why a run does not start: every condition that keeps it, each with who has what it waits for, when that
+// ends by itself as far as that can be known, and the smallest change that would let it go. Whether a
+// condition holds is asked of the same gates by which the dispatcher decides (admission.hpp, limiter.hpp,
+// dispatcher.hpp); here they only get words.
 #include <algorithm>
+#include <functional>
 
 #include <fmt/format.h>
 
+#include "admission.hpp"
 #include "runs.hpp"
 #include "state.hpp"
 
@@ -14,129 +15,385 @@ namespace orchestrator::engine {
 namespace {
 
 using reasons = std::vector<blocking_reason>;
+using attempts = std::vector<const attempt_entry*>;
+
+constexpr std::size_t holders_shown = 10;
+
+struct question {
+  const core& c;
+  const run_entry& r;
+  const requirement_class& what;
+  engine_time now;
+  mono_time clock;
+  bool first;  ///< no waiting run would be placed before it
+
+  wall_time wall_at(mono_time at) const {
+    return now.wall + std::chrono::ceil<milliseconds>(std::max(at - clock, nanoseconds{0}));
+  }
+};
 
 std::string seconds_left(nanoseconds d) {
   return format_duration(std::max(std::chrono::ceil<seconds>(d), seconds{0}));
 }
 
-void add_waiting_reasons(const core& c, const run_entry& r, const engine_time& at, reasons& list) {
-  if (r.held) list.push_back({"held", "The run is held.", "orchestrator run release " + to_string(r.id)});
-  if (is_paused(r)) {
-    list.push_back({"job_paused", fmt::format("The job {} is paused.", r.name->text),
-                    "orchestrator job resume " + r.name->text});
+std::string id_of(const run_entry& r) { return to_string(r.id); }
+
+blocking_reason reason(blocking_code code, std::string detail, std::string remedy) {
+  return {code, std::move(detail), std::move(remedy), {}, forecast_kind::unknown, std::nullopt};
+}
+
+void expect(blocking_reason& b, forecast_kind kind, wall_time at) {
+  b.forecast = kind;
+  b.until = at;
+}
+
+// ---- who has it, and until when at most
+
+// Live attempts by lease, as far as `wanted` says.
+attempts live_attempts(const core& c, const std::function<bool(const attempt_entry&)>& wanted) {
+  attempts list;
+  for (const auto& [lease, a] : c.attempts) {
+    if (is_live(a->row.state) && wanted(*a)) list.push_back(a.get());
   }
-  if (r.state == run_state::retry_wait && r.details && r.details->backoff_until) {
-    const nanoseconds left = *r.details->backoff_until - (at.mono - c.stalls);
-    list.push_back({"backoff",
-                    fmt::format("The last attempt ended ({}); the next one starts in {}.", r.details->reason,
-                                seconds_left(left)),
-                    ""});
-  }
-  if (r.state == run_state::queued && r.delayed) {
-    list.push_back(
-        {"not_before", "It was asked to start at " + to_rfc3339(*r.details->not_before) + ".", ""});
-  }
-  if (blocked_by_overlap(r)) {
-    const run_entry& first = **r.name->live.begin();
-    list.push_back({"overlap",
-                    fmt::format("An earlier run of the job, {}, has not ended.", to_string(first.id)),
-                    "orchestrator run cancel " + to_string(first.id)});
+  std::sort(list.begin(), list.end(),
+            [](const auto* a, const auto* b) { return a->row.lease < b->row.lease; });
+  return list;
+}
+
+attempts holders_of(const core& c, const limiter& l) {
+  return live_attempts(c, [&](const attempt_entry& a) {
+    const auto& uses = known_class(*a.run).uses;
+    return std::any_of(uses.begin(), uses.end(), [&](const limit_use& u) { return u.what == &l; });
+  });
+}
+
+// By then the coordinator ends it, whatever its worker does. Before its process started nothing is known.
+std::optional<mono_time> latest_end(const attempt_entry& a) {
+  if (a.row.state != attempt_state::running || !a.deadline_base) return std::nullopt;
+  const run_spec& s = a.run->spec->spec;
+  return *a.deadline_base + s.timeout + s.kill_grace + limits::run_deadline_slack;
+}
+
+void name_holders(blocking_reason& b, const attempts& list) {
+  for (const attempt_entry* a : list) {
+    if (b.holders.size() >= holders_shown) return;
+    b.holders.push_back("run/" + id_of(*a->run));
   }
 }
 
+// One of them must end. Who is next in line then is known only of the first.
+void expect_one_end(const question& q, blocking_reason& b, const attempts& list) {
+  std::optional<mono_time> earliest;
+  for (const attempt_entry* a : list) {
+    const auto end = latest_end(*a);
+    if (end && (!earliest || *end < *earliest)) earliest = end;
+  }
+  if (q.first && earliest) expect(b, forecast_kind::at_most, q.wall_at(*earliest));
+}
+
+std::string cancel_one(const attempts& list) {
+  return list.empty() ? "" : "orchestrator run cancel " + id_of(*list.front()->run);
+}
+
+// ---- its own gates
+
+blocking_reason of_run(const question& q, blocking_code code) {
+  const run_entry& r = q.r;
+  switch (code) {
+    case blocking_code::held: return reason(code, "The run is held.", "orchestrator run release " + id_of(r));
+    case blocking_code::job_paused:
+      return reason(code, fmt::format("The job {} is paused.", r.name->text),
+                    "orchestrator job resume " + r.name->text);
+    case blocking_code::not_before: {
+      auto b = reason(code, "It was asked to start at " + to_rfc3339(*r.details->not_before) + ".",
+                      "Wait, or cancel it and submit it without a time.");
+      expect(b, forecast_kind::at, *r.details->not_before);
+      return b;
+    }
+    case blocking_code::backoff: {
+      const mono_time at = *r.details->backoff_until;
+      auto b = reason(code,
+                      fmt::format("The last attempt ended ({}); the next one may start in {}.",
+                                  r.details->reason, seconds_left(at - q.clock)),
+                      "Wait; the time doubles with each attempt, up to the job's max_backoff.");
+      expect(b, forecast_kind::at, q.wall_at(at));
+      return b;
+    }
+    case blocking_code::overlap: {
+      const run_entry& first = **r.name->live.begin();
+      auto b = reason(code, fmt::format("An earlier run of the job, {}, has not ended.", id_of(first)),
+                      "orchestrator run cancel " + id_of(first));
+      b.holders = {"run/" + id_of(first)};
+      return b;
+    }
+    default: break;
+  }
+  ORC_CHECK(false, "a gate of runs has no words");
+}
+
+// ---- gates of limits
+
+blocking_reason of_queue(const question& q, const limit_use& u, blocking_code code) {
+  const queue& s = u.what->settings;
+  if (code == blocking_code::queue_paused)
+    return reason(code, fmt::format("The queue {} is paused.", s.name),
+                  "orchestrator queue resume " + s.name);
+  if (code == blocking_code::queue_rate) {
+    auto b = reason(code, fmt::format("The queue {} starts at most {}.", s.name, format_rate(*s.rate)),
+                    fmt::format("orchestrator queue set {} --rate none", s.name));
+    if (q.first) expect(b, forecast_kind::at, q.wall_at(next_token(u)));
+    return b;
+  }
+  const attempts list = holders_of(q.c, *u.what);
+  auto b =
+      reason(code, fmt::format("The queue {} runs {} of at most {}.", s.name, u.what->running, s.max_running),
+             fmt::format("orchestrator queue set {} --concurrency {}", s.name, u.what->running + 1));
+  name_holders(b, list);
+  expect_one_end(q, b, list);
+  return b;
+}
+
+blocking_reason of_job(const question& q, const limit_use& u, blocking_code code) {
+  const std::string& name = u.what->name();
+  if (code == blocking_code::job_rate) {
+    auto b = reason(code, fmt::format("Runs of {} start at most {}.", name, format_rate(*u.rate)),
+                    "Wait; a run keeps the rate it was submitted with.");
+    if (q.first) expect(b, forecast_kind::at, q.wall_at(next_token(u)));
+    return b;
+  }
+  const attempts list = holders_of(q.c, *u.what);
+  auto b = reason(
+      code, fmt::format("{} of at most {} runs of {} are active.", u.what->running, u.max_running, name),
+      cancel_one(list));
+  name_holders(b, list);
+  expect_one_end(q, b, list);
+  return b;
+}
+
+blocking_reason of_lock(const question& q, const limit_use& u, blocking_code code) {
+  const std::string& name = u.what->name();
+  if (code == blocking_code::lock_wanted) {
+    const run_id& before = std::get<1>(*u.what->waiting.begin());
+    auto b = reason(
+        code, fmt::format("An earlier run, {}, waits to have the lock {} alone.", to_string(before), name),
+        "orchestrator run cancel " + to_string(before));
+    b.holders = {"run/" + to_string(before)};
+    return b;
+  }
+  const attempts list = holders_of(q.c, *u.what);
+  auto b = reason(code, fmt::format("The lock {} is held{}.", name, u.what->alone > 0 ? "" : " by readers"),
+                  cancel_one(list));
+  name_holders(b, list);
+  // To have it alone all readers must end.
+  std::optional<mono_time> last;
+  bool known = q.first && !list.empty();
+  for (const attempt_entry* a : list) {
+    const auto end = latest_end(*a);
+    known = known && end;
+    if (end && (!last || *last < *end)) last = end;
+  }
+  if (known) expect(b, forecast_kind::at_most, q.wall_at(*last));
+  return b;
+}
+
+blocking_reason of_limit(const question& q, const limit_use& u, blocking_code code) {
+  switch (u.what->kind) {
+    case limiter_kind::queue: return of_queue(q, u, code);
+    case limiter_kind::job: return of_job(q, u, code);
+    case limiter_kind::lock: break;
+  }
+  return of_lock(q, u, code);
+}
+
+void add_limits(const question& q, const rank& place, reasons& list) {
+  for (const limit_use& u : q.what.uses) {
+    for (const limit_gate& g : limit_gates()) {
+      if (g.kind == u.what->kind && g.closed(u, place, q.clock)) list.push_back(of_limit(q, u, g.code));
+    }
+  }
+}
+
+// ---- workers
+
 std::string labels_text(const std::map<std::string, std::string>& labels) {
   std::string text;
-  for (const auto& [key, value] : labels)
-    text += fmt::format("{}{}={}", text.empty() ? "" : ", ", key, value);
+  for (const auto& [key, value] : labels) text += fmt::format("{}{}={}", text.empty() ? "" : " ", key, value);
+  return text;
+}
+
+std::string amounts_text(const resource_amounts& amounts, const char* before) {
+  std::string text;
+  for (const auto& [name, amount] : amounts)
+    text += fmt::format("{}{}{}={}", text.empty() ? "" : " ", before, name, format_amount(amount));
   return text;
 }
 
 struct survey {
-  int connected = 0, with_labels = 0, fitting = 0, draining = 0, free = 0;
+  std::vector<const worker_entry*> labelled, speaking, able, willing, with_slot, free;
+  bool any = false;
 };
 
-survey ask_workers(const core& c, const requirement& what) {
+// Each list has those of the one before that pass one more condition.
+survey ask_workers(const core& c, const requirement_class& what) {
   survey s;
-  for (const auto& [key, w] : c.workers) {
-    const worker_traits* traits = c.places.traits_of(w);
-    if (w.session == nullptr || w.leases_only || traits == nullptr) continue;
-    ++s.connected;
-    const requirement labels_only{what.labels, legacy_fit::without_args};
-    if (!fits(labels_only, *traits)) continue;
-    ++s.with_labels;
-    if (!fits(what, *traits)) continue;
-    ++s.fitting;
-    if (w.row.draining || w.session->drains_itself) {
-      ++s.draining;
-    } else if (w.capacity.used < w.capacity.slots) {
-      ++s.free;
-    }
+  for (const auto& [order, w] : c.workers_by_order) {
+    const worker_traits* traits = c.places.traits_of(*w);
+    if (w->session == nullptr || w->leases_only || traits == nullptr) continue;
+    s.any = true;
+    if (!has_labels(what.what, *traits)) continue;
+    s.labelled.push_back(w);
+    if (!speaks_enough(what.what, *traits)) continue;
+    s.speaking.push_back(w);
+    if (!has_resources(what.what, *traits)) continue;
+    s.able.push_back(w);
+    if (!w->capacity.accepting) continue;
+    s.willing.push_back(w);
+    if (w->capacity.used >= w->capacity.slots) continue;
+    s.with_slot.push_back(w);
+    if (c.places.is_free_on(what, *w)) s.free.push_back(w);
   }
   return s;
 }
 
-void add_worker_reason(const core& c, const run_entry& r, reasons& list) {
-  const bool with_args =
-      r.details && r.details->has_args ? !r.details->args.empty() : !r.spec->spec.args.empty();
-  const requirement_class* known = r.spec->classes[with_args ? 1 : 0];
-  if (known == nullptr) return;  // it never was ready, so another reason stands in the list
-  const survey s = ask_workers(c, known->what);
-  if (s.connected == 0) {
-    list.push_back({"no_worker", "No worker is connected.", "Start one: orchestrator --role=worker"});
-  } else if (s.with_labels == 0) {
-    list.push_back({"no_matching_labels", "No connected worker has " + labels_text(known->what.labels) + ".",
-                    "Start a worker with these labels, or change what the run requires."});
-  } else if (s.fitting == 0) {
-    list.push_back({"needs_newer_worker",
-                    "Only workers of the original protocol are connected, which cannot run this.",
-                    "Start one: orchestrator --role=worker"});
-  } else if (s.draining == s.fitting) {
-    list.push_back({"worker_draining", "Every worker that fits is draining.", "orchestrator worker resume"});
-  } else if (s.free == 0) {
-    list.push_back({"no_free_slot",
-                    fmt::format("All slots of the {} workers that fit are taken.", s.fitting - s.draining),
-                    "Wait, or start another worker."});
-  } else {
-    list.push_back({"dispatching", "A slot is free; the run is about to be offered.", ""});
+attempts on_workers(const core& c, const std::vector<const worker_entry*>& workers) {
+  return live_attempts(c, [&](const attempt_entry& a) {
+    return std::find(workers.begin(), workers.end(), a.holder) != workers.end();
+  });
+}
+
+blocking_reason drained(const std::vector<const worker_entry*>& able) {
+  auto b = reason(blocking_code::worker_draining, "Every worker that fits is draining.",
+                  "orchestrator worker resume " + able.front()->row.worker_id);
+  for (const worker_entry* w : able) {
+    if (b.holders.size() < holders_shown) b.holders.push_back("worker/" + w->row.worker_id);
+  }
+  return b;
+}
+
+blocking_reason occupied(const question& q, blocking_code code, std::string detail,
+                         const std::vector<const worker_entry*>& workers) {
+  const attempts list = on_workers(q.c, workers);
+  auto b = reason(code, std::move(detail),
+                  list.empty() ? "Start another worker: orchestrator --role=worker" : cancel_one(list));
+  name_holders(b, list);
+  if (code == blocking_code::no_free_slot) expect_one_end(q, b, list);
+  return b;
+}
+
+void add_workers(const question& q, reasons& list) {
+  const requirement& what = q.what.what;
+  const survey s = ask_workers(q.c, q.what);
+  if (!s.any) {
+    list.push_back(
+        reason(blocking_code::no_worker, "No worker is connected.", "Start one: orchestrator --role=worker"));
+  } else if (s.labelled.empty()) {
+    std::string flags;
+    for (const auto& [key, value] : what.labels) flags += fmt::format(" --label {}={}", key, value);
+    list.push_back(reason(blocking_code::no_matching_labels,
+                          "No connected worker has " + labels_text(what.labels) + ".",
+                          "Start one: orchestrator --role=worker" + flags));
+  } else if (s.speaking.empty()) {
+    list.push_back(reason(blocking_code::needs_newer_worker,
+                          "Only workers of the original protocol are connected, which cannot run this.",
+                          "Start one: orchestrator --role=worker"));
+  } else if (s.able.empty()) {
+    list.push_back(
+        reason(blocking_code::not_enough_resources,
+               "No connected worker that fits otherwise offers " + amounts_text(what.resources, "") + ".",
+               "Start one: orchestrator --role=worker " + amounts_text(what.resources, "--resource ")));
+  } else if (s.willing.empty()) {
+    list.push_back(drained(s.able));
+  } else if (s.with_slot.empty()) {
+    list.push_back(occupied(q, blocking_code::no_free_slot,
+                            fmt::format("All slots of the {} workers that fit are taken.", s.willing.size()),
+                            s.willing));
+  } else if (s.free.empty()) {
+    list.push_back(occupied(q, blocking_code::resources_taken,
+                            "What it requires is in use: " + amounts_text(what.resources, "") + ".",
+                            s.with_slot));
   }
 }
+
+// ---- on its way
 
 void add_active_reasons(const run_entry& r, reasons& list) {
   const attempt_entry* a = live_attempt(r);
   if (a == nullptr) return;
-  if (r.cancel_requested) {
-    list.push_back({"cancel_requested", "It is being cancelled; its attempt has not ended yet.", ""});
-  }
+  const auto add = [&](blocking_code code, std::string detail) {
+    list.push_back(reason(code, std::move(detail), ""));
+    list.back().holders = {"worker/" + a->row.worker_id};
+  };
+  if (r.cancel_requested)
+    add(blocking_code::cancel_requested, "It is being cancelled; its attempt has not ended yet.");
   const auto& live = a->holder->live;
   const auto ahead = std::distance(live.begin(), live.find(a->row.lease));
   if (a->row.state != attempt_state::running && ahead >= a->holder->row.slots) {
-    list.push_back(
-        {"waiting_on_worker", fmt::format("Handed to {}, where it waits for a slot.", a->row.worker_id), ""});
+    add(blocking_code::waiting_on_worker,
+        fmt::format("Handed to {}, where it waits for a slot.", a->row.worker_id));
   } else if (!r.cancel_requested) {
-    list.push_back(
-        {"active",
-         fmt::format("Attempt {} is {} on {}.", a->row.number, to_string(a->row.state), a->row.worker_id),
-         ""});
+    add(blocking_code::active,
+        fmt::format("Attempt {} is {} on {}.", a->row.number, to_string(a->row.state), a->row.worker_id));
+  }
+}
+
+void add_waiting_reasons(const core& c, const run_entry& r, engine_time now, reasons& list) {
+  const requirement_class& what = known_class(r);
+  const rank place = c.places.rank_of(what, r);
+  const question q{c, r, what, now, now.mono - c.stalls, c.places.is_first(place)};
+  for (const run_gate& g : run_gates()) {
+    if (g.closed(c, r)) list.push_back(of_run(q, g.code));
+  }
+  add_limits(q, place, list);
+  add_workers(q, list);
+  if (list.empty()) {
+    list.push_back(reason(blocking_code::dispatching, "Nothing keeps it; it is about to be offered.", ""));
   }
 }
 
 }  // namespace
 
+const char* to_string(blocking_code code) {
+  switch (code) {
+    case blocking_code::held: return "held";
+    case blocking_code::job_paused: return "job_paused";
+    case blocking_code::not_before: return "not_before";
+    case blocking_code::backoff: return "backoff";
+    case blocking_code::overlap: return "overlap";
+    case blocking_code::queue_paused: return "queue_paused";
+    case blocking_code::queue_full: return "queue_full";
+    case blocking_code::queue_rate: return "queue_rate";
+    case blocking_code::job_full: return "job_full";
+    case blocking_code::job_rate: return "job_rate";
+    case blocking_code::lock_held: return "lock_held";
+    case blocking_code::lock_wanted: return "lock_wanted";
+    case blocking_code::no_worker: return "no_worker";
+    case blocking_code::no_matching_labels: return "no_matching_labels";
+    case blocking_code::needs_newer_worker: return "needs_newer_worker";
+    case blocking_code::not_enough_resources: return "not_enough_resources";
+    case blocking_code::worker_draining: return "worker_draining";
+    case blocking_code::no_free_slot: return "no_free_slot";
+    case blocking_code::resources_taken: return "resources_taken";
+    case blocking_code::dispatching: return "dispatching";
+    case blocking_code::active: return "active";
+    case blocking_code::waiting_on_worker: return "waiting_on_worker";
+    case blocking_code::cancel_requested: return "cancel_requested";
+    case blocking_code::unknown: return "unknown";
+  }
+  return "invalid";
+}
+
 std::optional<std::vector<blocking_reason>> live_view::why(const run_id& id, engine_time now) const {
   const run_entry* r = core_.runs.find(id);
   if (r == nullptr || is_final(r->state)) return std::nullopt;
   reasons list;
-  if (r->state == run_state::active) add_active_reasons(*r, list);
+  if (r->state == run_state::active || r->state == run_state::unknown) add_active_reasons(*r, list);
   if (r->state == run_state::unknown) {
-    add_active_reasons(*r, list);
-    list.push_back(
-        {"unknown", "It starts at most once, and how its attempt ended is not known.",
-         fmt::format("orchestrator run resolve {} --as succeeded|failed|cancelled", to_string(id))});
+    list.push_back(reason(blocking_code::unknown,
+                          "It starts at most once, and how its attempt ended is not known.",
+                          fmt::format("orchestrator run resolve {} --as failed", to_string(id))));
   }
-  if (r->state == run_state::queued || r->state == run_state::retry_wait) {
+  if (r->state == run_state::queued || r->state == run_state::retry_wait)
     add_waiting_reasons(core_, *r, now, list);
-    if (list.empty()) add_worker_reason(core_, *r, list);
-  }
   return list;
 }
 

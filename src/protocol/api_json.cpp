@@ -138,6 +138,7 @@ json::object worker_to_json(const worker_status& w) {
   o["running"] = w.running;
   o["waiting"] = w.waiting;
   o["labels"] = write_map(known.labels);
+  o["resources"] = write_amounts(known.resources);
   o["draining"] = known.draining;
   o["registered_at"] = time_or_null(known.registered_at);
   o["last_seen"] = time_or_null(known.last_seen);

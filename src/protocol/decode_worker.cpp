@@ -6,6 +6,7 @@
 #include <orchestrator/protocol/codec.hpp>
 
 #include "codec_parts.hpp"
+#include "definition_parts.hpp"
 
 namespace orchestrator::protocol {
 namespace {
@@ -26,6 +27,17 @@ std::string optional_text(field_reader& r, std::string_view key) {
   return r.text(key, wire_text_bytes).value_or(std::string{});
 }
 
+void read_offered(field_reader& r, worker_register& m) {
+  const json::object* o = r.object("resources");
+  if (o == nullptr) return;
+  auto amounts = read_amounts(*o, r.pointer("resources"));
+  if (amounts) {
+    m.resources = std::move(*amounts);
+  } else {
+    r.refuse(amounts.error());
+  }
+}
+
 worker_register read_register(field_reader& r) {
   worker_register m;
   m.worker_id = read_worker_id(r);
@@ -37,6 +49,7 @@ worker_register read_register(field_reader& r) {
   m.slots = read_int(r, "slots", 0, limits::slots_max);
   m.credit = read_int(r, "credit", 0, largest_credit);
   m.labels = r.text_map("labels", label_bounds).value_or(m.labels);
+  read_offered(r, m);
   m.version = optional_text(r, "version");
   m.pid = read_int(r, "pid", 0, std::numeric_limits<int>::max());
   m.instance = r.id("instance");

@@ -8,6 +8,7 @@
 #include <orchestrator/protocol/codec.hpp>
 
 #include "codec_parts.hpp"
+#include "definition_parts.hpp"
 
 namespace orchestrator::protocol {
 namespace {
@@ -25,6 +26,7 @@ void write(const worker_register& m, object_writer& w) {
   write_optional(w, "slots", m.slots);
   write_optional(w, "credit", m.credit);
   if (!m.labels.empty()) write_map(w, "labels", m.labels);
+  if (!m.resources.empty()) append_value(w.any_key("resources"), write_amounts(m.resources));
   write_unless_empty(w, "version", m.version);
   write_optional(w, "pid", m.pid);
   write_optional(w, "instance", m.instance);

@@ -21,8 +21,11 @@ constexpr milliseconds backoff_min{1};
 
 constexpr std::array<std::string_view, 2> lease_lost_words{"keep", "kill"};
 constexpr std::array<std::string_view, 1> builtin_words{"noop"};
-constexpr std::array<std::string_view, 4> retry_keys{"max_attempts", "max_lost", "backoff", "max_backoff"};
-constexpr std::array<std::string_view, 1> requires_keys{"labels"};
+constexpr std::array<std::string_view, 5> retry_keys{"max_attempts", "max_lost", "backoff", "max_backoff",
+                                                     "on_exit"};
+constexpr std::array<std::string_view, 2> requires_keys{"labels", "resources"};
+constexpr std::size_t exit_codes = 64;  // in retry.on_exit
+constexpr int exit_code_max = 255;
 
 constexpr map_bounds label_bounds{limits::labels, limits::label_bytes,
                                   limits::labels * 2 * limits::label_bytes};
@@ -119,6 +122,20 @@ void read_limits(field_reader& r, run_spec& s) {
   if (output) s.output_limit = static_cast<std::uint64_t>(*output);
 }
 
+void read_on_exit(field_reader& part, retry_policy& p) {
+  const json::array* list = part.array("on_exit", exit_codes);
+  if (list == nullptr) return;
+  for (const json::value& v : *list) {
+    if (!v.is_int64() || v.get_int64() < 1 || v.get_int64() > exit_code_max) {
+      return part.refuse("on_exit", fmt::format("must be a list of exit codes from 1 to {}", exit_code_max));
+    }
+    p.on_exit.push_back(static_cast<int>(v.get_int64()));
+  }
+  if (p.on_exit.empty()) part.refuse("on_exit", "is empty", "leave it out to try again after any failure");
+  std::sort(p.on_exit.begin(), p.on_exit.end());
+  p.on_exit.erase(std::unique(p.on_exit.begin(), p.on_exit.end()), p.on_exit.end());
+}
+
 void read_retry(field_reader& r, run_spec& s) {
   const json::object* o = r.object("retry");
   if (o == nullptr) return;
@@ -132,11 +149,54 @@ void read_retry(field_reader& r, run_spec& s) {
   const auto max_backoff = part.duration("max_backoff", backoff_min, limits::backoff_max);
   p.max_backoff = max_backoff.value_or(std::max(p.max_backoff, p.backoff));
   if (p.max_backoff < p.backoff) part.refuse("max_backoff", "is less than backoff");
+  read_on_exit(part, p);
   if (s.at_most_once && p.max_attempts > 1) {
     part.refuse("max_attempts", "contradicts at_most_once: such a run is never tried again",
                 "leave out one of the two");
   }
   if (part.why()) r.refuse(*part.why());
+}
+
+void read_locks(field_reader& r, run_spec& s) {
+  const auto words = r.text_list("locks", limits::locks_of_run, 256);
+  if (!words) return;
+  for (const std::string& word : *words) {
+    auto lock = parse_lock(word);
+    if (!lock) {
+      return r.refuse("locks", fmt::format("cannot contain \"{}\"", printable(word, 64)),
+                      "write \"name\" to have it alone, or \"name:read\" to share it with other readers");
+    }
+    s.locks.push_back(std::move(*lock));
+  }
+  std::sort(s.locks.begin(), s.locks.end());
+  const auto twice = std::adjacent_find(s.locks.begin(), s.locks.end(),
+                                        [](const auto& a, const auto& b) { return a.name == b.name; });
+  if (twice != s.locks.end()) r.refuse("locks", fmt::format("names the lock {} twice", twice->name));
+  if (!s.locks.empty() && r.has("on_lease_lost") && s.on_lease_lost == on_lease_lost::keep) {
+    r.refuse("on_lease_lost", "cannot be keep beside locks: a process that lost its lease lost its locks too",
+             "leave it out");
+  }
+}
+
+void read_rate(field_reader& r, run_spec& s) {
+  const auto text = r.text("rate", 64);
+  if (!text) return;
+  s.rate = parse_rate(*text);
+  if (!s.rate) {
+    r.refuse("rate", "must be a number of starts and a time, such as \"10/m\" or \"1/6s\"",
+             "at most 1,000,000, within 1ms to 30d");
+  }
+}
+
+void read_resources(field_reader& part, run_spec& s) {
+  const json::object* o = part.object("resources");
+  if (o == nullptr) return;
+  auto amounts = read_amounts(*o, part.pointer("resources"));
+  if (amounts) {
+    s.required_resources = std::move(*amounts);
+  } else {
+    part.refuse(amounts.error());
+  }
 }
 
 void read_placement(field_reader& r, run_spec& s) {
@@ -147,10 +207,15 @@ void read_placement(field_reader& r, run_spec& s) {
              "must be 1 to 128 of letters, digits, dot, dash and underscore, the first a letter or digit");
   }
   s.tags = read_labels(r, "tags");
+  read_locks(r, s);
+  s.max_running =
+      static_cast<int>(r.integer("max_running", 1, limits::max_running_max).value_or(s.max_running));
+  read_rate(r, s);
   if (const json::object* o = r.object("requires")) {
     field_reader part{*o, dialect::definition, r.pointer("requires")};
     part.allow_only(requires_keys);
     s.required_labels = read_labels(part, "labels");
+    read_resources(part, s);
     if (part.why()) r.refuse(*part.why());
   }
 }
@@ -176,7 +241,25 @@ void write_retry(const retry_policy& p, json::object& o) {
   if (p.max_backoff != std::max(standard.max_backoff, p.backoff)) {
     out["max_backoff"] = format_duration(p.max_backoff);
   }
+  if (!p.on_exit.empty()) out["on_exit"] = json::array(p.on_exit.begin(), p.on_exit.end());
   if (!out.empty()) o["retry"] = std::move(out);
+}
+
+void write_placement(const run_spec& s, json::object& o) {
+  const run_spec standard;
+  if (s.priority != standard.priority) o["priority"] = s.priority;
+  if (s.queue != standard.queue) o["queue"] = s.queue;
+  if (!s.tags.empty()) o["tags"] = write_map(s.tags);
+  if (!s.locks.empty()) {
+    json::array& list = o["locks"].emplace_array();
+    for (const lock_request& l : s.locks) list.emplace_back(format_lock(l));
+  }
+  if (s.max_running != standard.max_running) o["max_running"] = s.max_running;
+  if (s.rate) o["rate"] = format_rate(*s.rate);
+  if (s.required_labels.empty() && s.required_resources.empty()) return;
+  json::object& part = o["requires"].emplace_object();
+  if (!s.required_labels.empty()) part["labels"] = write_map(s.required_labels);
+  if (!s.required_resources.empty()) part["resources"] = write_amounts(s.required_resources);
 }
 
 }  // namespace
@@ -197,6 +280,45 @@ std::optional<refusal> check_args(std::string_view args) {
     }
   }
   return std::nullopt;
+}
+
+result<resource_amounts> read_amounts(const json::object& o, const std::string& path) {
+  resource_amounts amounts;
+  if (o.size() > limits::resources_of_run) {
+    return bad_field(path, fmt::format("has more than {} entries", limits::resources_of_run));
+  }
+  for (const auto& [key, value] : o) {
+    const std::string name(key);
+    const std::string pointer = path + '/' + pointer_token(name);
+    if (!is_valid_name(name)) {
+      return bad_field(pointer, fmt::format("\"{}\" is no name of a resource", printable(name, 64)));
+    }
+    const auto amount = parse_amount(value.is_string() ? std::string(value.get_string()) : write_json(value));
+    if (!amount) {
+      return bad_field(
+          pointer, fmt::format("the amount of {} must be a number above zero with at most three decimals, "
+                               "or bytes such as \"512MiB\"",
+                               name));
+    }
+    amounts[name] = *amount;
+  }
+  return amounts;
+}
+
+// Fifteen digits come back from a double as they went in; what has more is written as a text.
+constexpr std::int64_t exact_in_double = 1'000'000'000'000'000;
+
+json::object write_amounts(const resource_amounts& amounts) {
+  json::object o;
+  for (const auto& [name, amount] : amounts) {
+    if (amount % resource_unit == 0)
+      o[name] = amount / resource_unit;
+    else if (amount < exact_in_double)
+      o[name] = static_cast<double>(amount) / static_cast<double>(resource_unit);
+    else
+      o[name] = format_amount(amount);
+  }
+  return o;
 }
 
 result<run_spec> read_spec(const json::object& o) {
@@ -228,11 +350,8 @@ void write_spec(const run_spec& s, json::object& o) {
   if (s.on_lease_lost == on_lease_lost::kill) o["on_lease_lost"] = "kill";
   if (s.at_most_once) o["at_most_once"] = true;
   if (s.output_limit != standard.output_limit) o["output_limit"] = s.output_limit;
-  if (s.priority != standard.priority) o["priority"] = s.priority;
-  if (s.queue != standard.queue) o["queue"] = s.queue;
-  if (!s.tags.empty()) o["tags"] = write_map(s.tags);
+  write_placement(s, o);
   write_retry(s.retry, o);
-  if (!s.required_labels.empty()) o["requires"].emplace_object()["labels"] = write_map(s.required_labels);
 }
 
 result<run_spec> decode_spec(std::string_view text) {

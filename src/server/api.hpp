@@ -32,6 +32,8 @@ void add_job_routes(net::http_server& http, api& a);
 void add_schedule_routes(net::http_server& http, api& a);
 void add_calendar_routes(net::http_server& http, api& a);
 void add_worker_routes(net::http_server& http, api& a);
+void add_queue_routes(net::http_server& http, api& a);
+void add_why_routes(net::http_server& http, api& a);
 void add_event_routes(net::http_server& http, api& a);
 void add_system_routes(net::http_server& http, api& a);
 

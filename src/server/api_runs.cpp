@@ -140,6 +140,113 @@ asio::awaitable<net::http_response> change_run(api& a, net::http_request r, Requ
   co_return co_await changed_run(a, std::move(answer));
 }
 
+struct ended_runs {
+  std::vector<engine::retry_runs::ended_run> again;
+  std::size_t matched = 0, retried_before = 0, live = 0;
+  bool more = false;
+};
+
+/// The newest runs that match, less those that live and those that were tried again already.
+ended_runs find_ended(store::reader& reader, const store::run_filter& filter) {
+  ended_runs found;
+  store::run_filter page = filter;
+  page.limit = limits::page_max;
+  for (;;) {
+    const auto rows = reader.list_runs(page);
+    std::vector<run_id> ids;
+    for (const auto& row : rows) ids.push_back(row.run.id);
+    const std::set<run_id> before = reader.retried(ids);
+    for (const auto& row : rows) {
+      if (found.again.size() == filter.limit) {
+        found.more = true;
+        return found;
+      }
+      ++found.matched;
+      if (!is_final(row.run.state)) {
+        ++found.live;
+      } else if (before.contains(row.run.id)) {
+        ++found.retried_before;
+      } else {
+        found.again.push_back({row.run, row.spec_text});
+      }
+    }
+    if (rows.size() < page.limit) return found;
+    page.before = rows.back().run.id;
+  }
+}
+
+/// The filter of a request body has the same words as the parameters of the list.
+result<store::run_filter> decode_body_filter(const json::object& body) {
+  net::http_request as_query;
+  for (const char* key : {"state", "job", "worker", "tag", "since"}) {
+    const json::value* v = body.if_contains(key);
+    if (v == nullptr) continue;
+    if (!v->is_string() || v->get_string().empty()) {
+      return refusal{errc::bad_field, fmt::format("`{}` must be a text", key), std::string("/") + key, ""};
+    }
+    as_query.query[key] = std::string(v->get_string());
+  }
+  auto filter = decode_filter(as_query);
+  if (!filter) return filter;
+  if (filter->states.empty()) filter->states = {run_state::failed};
+  filter->limit = limits::retries_a_request;
+  const json::value* limit = body.if_contains("limit");
+  if (limit == nullptr) return filter;
+  const bool fits = limit->is_int64() && limit->get_int64() >= 1 &&
+                    limit->get_int64() <= static_cast<std::int64_t>(limits::retries_a_request);
+  if (!fits) {
+    return refusal{errc::bad_field,
+                   fmt::format("`limit` must be a whole number from 1 to {}", limits::retries_a_request),
+                   "/limit", ""};
+  }
+  filter->limit = static_cast<std::size_t>(limit->get_int64());
+  return filter;
+}
+
+asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
+  const auto body = body_object(r);
+  if (!body) co_return reply(a, body.error());
+  if (auto bad = check_keys(*body, {"state", "job", "worker", "tag", "since", "limit", "dry_run"}))
+    co_return reply(a, *bad);
+  const auto filter = decode_body_filter(*body);
+  if (!filter) co_return reply(a, filter.error());
+  const json::value* dry = body->if_contains("dry_run");
+  if (dry != nullptr && !dry->is_bool())
+    co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
+  const store::run_filter wanted = *filter;
+  std::function<ended_runs(store::reader&)> query = [wanted](store::reader& reader) {
+    return find_ended(reader, wanted);
+  };
+  ended_runs found = co_await a.core.read(std::move(query));
+  json::object out;
+  out["matched"] = found.matched;
+  out["retried_before"] = found.retried_before;
+  out["not_ended"] = found.live;
+  out["more"] = found.more;
+  out["dry_run"] = dry != nullptr && dry->get_bool();
+  json::array items;
+  for (const auto& old : found.again) {
+    json::object o;
+    o["retry_of"] = to_string(old.run.id);
+    o["job"] = old.run.job;
+    o["id"] = nullptr;
+    items.push_back(std::move(o));
+  }
+  if (dry == nullptr || !dry->get_bool()) {
+    engine::retry_runs request;
+    request.runs = std::move(found.again);
+    const engine::answer answer = co_await a.core.ask(std::move(request));
+    if (const auto* refused = std::get_if<refusal>(&answer.body)) co_return reply(a, *refused);
+    const auto& made = std::get<engine::retried_answer>(answer.body).runs;
+    for (std::size_t i = 0; i < made.size(); ++i) items[i].as_object()["id"] = to_string(made[i]);
+    out["retried"] = made.size();
+  } else {
+    out["retried"] = 0;
+  }
+  out["items"] = std::move(items);
+  co_return reply(a, out);
+}
+
 asio::awaitable<net::http_response> resolve(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
@@ -155,6 +262,15 @@ asio::awaitable<net::http_response> resolve(api& a, net::http_request r) {
   co_return co_await change_run(a, std::move(r), std::move(request));
 }
 
+const char* forecast_text(engine::forecast_kind kind) {
+  switch (kind) {
+    case engine::forecast_kind::at: return "at";
+    case engine::forecast_kind::at_most: return "at_most";
+    case engine::forecast_kind::unknown: break;
+  }
+  return "unknown";
+}
+
 asio::awaitable<net::http_response> why(api& a, net::http_request r) {
   const auto id = co_await resolve_run_id(a, r.path_parameters[0]);
   if (!id) co_return reply(a, id.error());
@@ -168,9 +284,12 @@ asio::awaitable<net::http_response> why(api& a, net::http_request r) {
   if (reasons) {
     for (const auto& reason : *reasons) {
       json::object o;
-      o["code"] = reason.code;
+      o["code"] = to_string(reason.code);
       o["detail"] = reason.detail;
       o["remedy"] = reason.remedy;
+      o["holders"] = json::array(reason.holders.begin(), reason.holders.end());
+      o["forecast"] = forecast_text(reason.forecast);
+      o["until"] = reason.until ? json::value(to_rfc3339(*reason.until)) : json::value();
       list.push_back(std::move(o));
     }
   }
@@ -231,6 +350,7 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
 void add_run_routes(net::http_server& http, api& a) {
   http.add({"POST", "/api/v1/runs", [&a](net::http_request r) { return post_run(a, std::move(r)); }});
   http.add({"GET", "/api/v1/runs", [&a](net::http_request r) { return list_runs(a, std::move(r)); }});
+  http.add({"POST", "/api/v1/runs:retry", [&a](net::http_request r) { return retry_many(a, std::move(r)); }});
   http.add({"GET", "/api/v1/runs/{id}", [&a](net::http_request r) { return show(a, std::move(r)); }});
   http.add({"GET", "/api/v1/runs/{id}/why", [&a](net::http_request r) { return why(a, std::move(r)); }});
   http.add({"POST", "/api/v1/runs/{id}/cancel",

@@ -111,6 +111,8 @@ void daemon::add_routes() {
   add_schedule_routes(*http_, api_);
   add_calendar_routes(*http_, api_);
   add_worker_routes(*http_, api_);
+  add_queue_routes(*http_, api_);
+  add_why_routes(*http_, api_);
   add_event_routes(*http_, api_);
   add_system_routes(*http_, api_);
   http_->set_access_check([this](const net::http_request& head, const net::route*) -> std::optional<refusal> {

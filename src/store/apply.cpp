@@ -146,16 +146,19 @@ void batch_applier::put(const put_attempt& m) {
 void batch_applier::put(const put_worker& m) {
   const worker& w = m.worker;
   const std::string labels = pack_map(w.labels);
+  const std::map<std::string, std::uint64_t> amounts(w.resources.begin(), w.resources.end());
+  const std::string resources = pack_map(amounts);
   statement& s = db_.prepared(
       "INSERT OR REPLACE INTO "
       "workers(worker_id,instance,boot_id,process,hostname,platform,version,python_version,"
       "pid,slots,credit,legacy,draining,highest_acked,registered_at,last_seen,status,jobs_processed,"
-      "uptime_seconds,load,memory_bytes,labels) "
-      "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22)");
+      "uptime_seconds,load,memory_bytes,labels,resources) "
+      "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23)");
   s.with(w.worker_id, w.instance, w.boot_id, w.process, w.hostname, w.platform, w.version, w.python_version,
          w.pid, w.slots, w.credit, w.legacy, w.draining, w.highest_acked, w.registered_at, w.last_seen,
          w.status, w.jobs_processed, w.uptime_seconds, w.load, w.memory_bytes);
   s.bind_blob(22, labels);
+  s.bind_blob(23, resources);
   s.run();
 }
 
@@ -229,6 +232,28 @@ void batch_applier::put(const put_lease_hole& m) {
   db_.prepared("INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT DO UPDATE SET value=excluded.value")
       .with(key, m.last)
       .run();
+}
+
+void batch_applier::put(const put_queue& m) {
+  const queue& q = m.queue;
+  std::optional<std::int64_t> count, period;
+  if (q.rate) {
+    count = q.rate->count;
+    period = q.rate->period.count();
+  }
+  db_.prepared(
+         "INSERT OR REPLACE INTO queues(name,paused,max_running,rate_count,rate_period,priority) "
+         "VALUES(?1,?2,?3,?4,?5,?6)")
+      .with(q.name, q.paused, q.max_running, count, period, q.priority)
+      .run();
+}
+
+void batch_applier::put(const delete_queue& m) {
+  db_.prepared("DELETE FROM queues WHERE name=?1").with(m.name).run();
+}
+
+void batch_applier::put(const put_bucket& m) {
+  db_.prepared("INSERT OR REPLACE INTO buckets(name,full_at) VALUES(?1,?2)").with(m.name, m.full_at).run();
 }
 
 void batch_applier::flush_facts() {

@@ -52,6 +52,9 @@ class batch_applier {
   void put(const put_idempotency& m);
   void put(const put_fact& m);
   void put(const put_lease_hole& m);
+  void put(const put_queue& m);
+  void put(const delete_queue& m);
+  void put(const put_bucket& m);
 
   void write_run(const run& r);
   void write_attempt(const attempt& a);

@@ -124,6 +124,11 @@ snapshot load_snapshot(connection& main, connection& output, wall_time now) {
   statement workers(main.handle(),
                     std::string{"SELECT "} + worker_columns + " FROM workers ORDER BY worker_id,instance");
   while (workers.next()) s.workers.push_back(read_worker(workers));
+  statement queues(main.handle(), std::string{"SELECT "} + queue_columns + " FROM queues ORDER BY name");
+  while (queues.next()) s.queues.push_back(read_queue(queues));
+  statement buckets(main.handle(), "SELECT name,full_at FROM buckets WHERE full_at>?1");
+  buckets.with(now);
+  while (buckets.next()) s.buckets.emplace(buckets.text(0), buckets.time(1));
   statement keys(main.handle(), "SELECT hash FROM idempotency ORDER BY id");
   while (keys.next()) s.idempotency_hashes.push_back(keys.number(0));
   main.execute("COMMIT");

@@ -49,6 +49,8 @@ struct tables {
   std::map<std::string, idempotency_row> keys;
   std::map<std::string, stored_calendar> calendars;
   std::map<std::pair<std::string, uuid>, worker> workers;
+  std::map<std::string, queue> queues;
+  std::map<std::string, wall_time> buckets;
   std::deque<stored_fact> facts;
   std::map<std::pair<lease_id, std::string>, stream_row> streams;
   std::vector<put_idempotency> late_keys;  ///< only with a planted defect
@@ -169,6 +171,10 @@ class applier {
     t_.lease_holes[m.first] = m.last;
   }
 
+  void put(const put_queue& m) { t_.queues[m.queue.name] = m.queue; }
+  void put(const delete_queue& m) { t_.queues.erase(m.name); }
+  void put(const put_bucket& m) { t_.buckets[m.name] = m.full_at; }
+
   void check_live(const run_id& id) const {
     int live = 0;
     for (const lease_id lease : t_.leases_of[id]) live += is_live(t_.attempts.at(lease).state) ? 1 : 0;
@@ -207,6 +213,7 @@ class purge {
     std::erase_if(t_.instants, [&](const auto& row) { return row.second.until < instants_before; });
     while (!t_.facts.empty() && t_.facts.front().fact.at < request_.now - request_.age) t_.facts.pop_front();
     purge_specs();
+    std::erase_if(t_.buckets, [&](const auto& row) { return row.second < request_.now; });
   }
 
  private:
@@ -316,6 +323,14 @@ class memory_reader final : public reader {
     }
     std::sort(result.begin(), result.end(), std::greater<>{});
     return result;
+  }
+
+  std::set<run_id> retried(const std::vector<run_id>& runs) override {
+    const std::set<run_id> wanted(runs.begin(), runs.end());
+    std::set<run_id> found;
+    for (const auto& [id, r] : t_.runs)
+      if (r.retry_of && wanted.contains(*r.retry_of)) found.insert(*r.retry_of);
+    return found;
   }
 
   std::optional<run_id> last_run() override {
@@ -499,6 +514,9 @@ snapshot make_snapshot(const tables& t, wall_time now) {
   }
   for (const auto& [name, j] : t.jobs) s.jobs.push_back({j, t.job_versions.at({name, j.version})});
   for (const auto& [key, w] : t.workers) s.workers.push_back(w);
+  for (const auto& [name, q] : t.queues) s.queues.push_back(q);
+  for (const auto& [name, full_at] : t.buckets)
+    if (full_at > now) s.buckets.emplace(name, full_at);
   for (const auto& [key, row] : t.keys) s.idempotency_hashes.push_back(hash64(key));
   s.instants = rows_after(t, now - instant_kept);
   for (const auto& [name, j] : t.jobs) {

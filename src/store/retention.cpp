@@ -24,6 +24,7 @@ void retention_pass::step(connection& db, std::vector<lease_id>& dropped) {
     case phase::instants: return purge_instants(db);
     case phase::facts: return purge_facts(db);
     case phase::specs: return purge_specs(db);
+    case phase::buckets: return purge_buckets(db);
     case phase::done: return;
   }
 }
@@ -169,7 +170,15 @@ void retention_pass::purge_specs(connection& db) {
         .run();
     db.prepared("DELETE FROM spent_specs WHERE id=?1").with(id).run();
   }
-  if (spent.size() < rows_per_step) phase_ = phase::done;
+  if (spent.size() < rows_per_step) phase_ = phase::buckets;
+}
+
+// A bucket that is full again is one that nobody took from.
+void retention_pass::purge_buckets(connection& db) {
+  db.prepared("DELETE FROM buckets WHERE name IN (SELECT name FROM buckets WHERE full_at<?1 LIMIT ?2)")
+      .with(request_.now, static_cast<std::int64_t>(rows_per_step))
+      .run();
+  if (db.changes() == 0) phase_ = phase::done;
 }
 
 }  // namespace orchestrator::store

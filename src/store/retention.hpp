@@ -21,7 +21,7 @@ class retention_pass {
   bool done() const { return phase_ == phase::done; }
 
  private:
-  enum class phase { start, runs, keys, instants, facts, specs, done };
+  enum class phase { start, runs, keys, instants, facts, specs, buckets, done };
   struct candidate {
     run_id id;
     run_state state;
@@ -39,6 +39,7 @@ class retention_pass {
   void purge_instants(connection& db);
   void purge_facts(connection& db);
   void purge_specs(connection& db);
+  void purge_buckets(connection& db);
 
   retention_request request_;
   phase phase_ = phase::start;

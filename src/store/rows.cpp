@@ -123,7 +123,19 @@ worker read_worker(const statement& row) {
   w.uptime_seconds = row.real(19);
   w.load = row.real(20);
   w.memory_bytes = row.integer(21);
+  for (const auto& [name, amount] : unpack_numbers(row.bytes(22)))
+    w.resources[name] = static_cast<std::int64_t>(amount);
   return w;
+}
+
+queue read_queue(const statement& row) {
+  queue q;
+  q.name = row.text(0);
+  q.paused = row.integer(1) != 0;
+  q.max_running = static_cast<int>(row.integer(2));
+  if (!row.is_null(3)) q.rate = rate_limit{static_cast<int>(row.integer(3)), milliseconds{row.integer(4)}};
+  q.priority = static_cast<int>(row.integer(5));
+  return q;
 }
 
 std::vector<attempt> load_attempts(connection& db, const run_id& id) {

@@ -33,7 +33,8 @@ inline constexpr const char* job_source =
 inline constexpr const char* worker_columns =
     "worker_id,instance,boot_id,process,hostname,platform,version,python_version,pid,slots,credit,legacy,"
     "draining,labels,highest_acked,registered_at,last_seen,status,jobs_processed,uptime_seconds,load,"
-    "memory_bytes";
+    "memory_bytes,resources";
+inline constexpr const char* queue_columns = "name,paused,max_running,rate_count,rate_period,priority";
 
 /// A range that the lease counter jumped over is a row of `meta`: its first lease in the key, its last the
 /// value.
@@ -44,6 +45,7 @@ run read_run(const statement& row);
 attempt read_attempt(const statement& row);
 stored_job read_job(const statement& row);
 worker read_worker(const statement& row);
+queue read_queue(const statement& row);
 
 /// All attempts of a run, by lease.
 std::vector<attempt> load_attempts(connection& db, const run_id& id);

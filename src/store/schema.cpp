@@ -187,7 +187,8 @@ CREATE TABLE dropped_output(
 ) STRICT;
 )sql";
 
-// The ledger's rows stand for spans of instants; named calendars.
+// The ledger's rows stand for spans of instants; named calendars. Limits beside the workers, and what those
+// offer beside their slots. A bucket's row lives until it is full.
 constexpr const char* main_2 = R"sql(
 CREATE TABLE instants_2(
   job TEXT NOT NULL,
@@ -210,6 +211,24 @@ CREATE TABLE calendars(
   text TEXT NOT NULL,
   updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE queues(
+  name TEXT PRIMARY KEY NOT NULL,
+  paused INTEGER NOT NULL,
+  max_running INTEGER NOT NULL,
+  rate_count INTEGER,
+  rate_period INTEGER,
+  priority INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE buckets(
+  name TEXT PRIMARY KEY NOT NULL,
+  full_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE workers ADD COLUMN resources BLOB NOT NULL DEFAULT x'';
+
+CREATE INDEX runs_retry ON runs(retry_of) WHERE retry_of IS NOT NULL;
 )sql";
 
 constexpr const char* output_1 = R"sql(

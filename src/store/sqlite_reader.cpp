@@ -184,6 +184,17 @@ void sqlite_reader::match_ends(const std::string& digits, std::size_t limit, std
   query.reset();
 }
 
+std::set<run_id> sqlite_reader::retried(const std::vector<run_id>& runs) {
+  std::set<run_id> found;
+  for (const run_id& id : runs) {
+    statement& query =
+        main_.prepared("SELECT 1 FROM runs INDEXED BY runs_retry WHERE retry_of=?1 LIMIT 1").with(id);
+    if (query.next()) found.insert(id);
+    query.reset();
+  }
+  return found;
+}
+
 std::optional<run_id> sqlite_reader::last_run() {
   statement& query = main_.prepared("SELECT id FROM runs ORDER BY id DESC LIMIT 1").with();
   if (!query.next()) return std::nullopt;

@@ -21,6 +21,7 @@ class sqlite_reader final : public reader {
   std::vector<run_with_attempts> list_runs(const run_filter& filter) override;
   std::optional<run_with_attempts> find_run(const run_id& id) override;
   std::vector<run_id> match_run_ids(std::string_view text, std::size_t limit) override;
+  std::set<run_id> retried(const std::vector<run_id>& runs) override;
   std::optional<run_id> last_run() override;
   std::optional<run_id> last_run_of(const std::string& job) override;
   run_counts count_runs() override;

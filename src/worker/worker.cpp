@@ -219,6 +219,19 @@ class daemon final : public process::supervisor_events {
 // ---- start
 // -----------------------------------------------------------------------------------------------------
 
+/// The machine's processors and memory, unless the flags say otherwise.
+resource_amounts offered_resources(const resource_amounts& given) {
+  resource_amounts offered;
+  const long processors = ::sysconf(_SC_NPROCESSORS_ONLN);
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
+  const long page_bytes = ::sysconf(_SC_PAGE_SIZE);
+  if (processors > 0) offered["cpu"] = processors * resource_unit;
+  if (pages > 0 && page_bytes > 0)
+    offered["memory"] = static_cast<std::int64_t>(pages) * page_bytes * resource_unit;
+  for (const auto& [name, amount] : given) offered[name] = amount;
+  return offered;
+}
+
 agent::config daemon::make_config() const {
   agent::config c;
   c.worker_id = options_.worker_id.empty() ? dir_.worker_id() : options_.worker_id;
@@ -233,6 +246,7 @@ agent::config daemon::make_config() const {
   c.credit =
       options_.credit >= 0 ? options_.credit : options_.slots * static_cast<int>(limits::credit_per_slot_max);
   c.labels = options_.labels;
+  c.resources = offered_resources(options_.resources);
   c.pid = ::getpid();
   c.instance = dir_.instance();
   c.boot_id = process::read_boot_id();

@@ -12,7 +12,7 @@ GOLDEN = ROOT / "tests/golden/cli"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d)")
 MEASURED = {"duration_seconds", "max_rss_bytes", "cpu_seconds", "uptime_seconds", "load", "memory_bytes", "hostname",
-            "platform", "version", "status", "jobs_processed"}
+            "platform", "version", "status", "jobs_processed", "cpu", "memory"}
 
 
 class Golden(WorldTest):

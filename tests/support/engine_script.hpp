@@ -90,6 +90,9 @@ class fake_disk {
     }
     for (const auto& [name, stored] : jobs) s.jobs.push_back(stored);
     for (const auto& [key, w] : workers) s.workers.push_back(w);
+    for (const auto& [name, q] : queues) s.queues.push_back(q);
+    for (const auto& [name, full_at] : buckets)
+      if (full_at > now) s.buckets.emplace(name, full_at);
     for (const auto& [key, text] : output) s.outputs.push_back({key.first, key.second, text.size()});
     for (const auto& [key, row] : keys) s.idempotency_hashes.push_back(hash64(key));
     s.instants = instants_after(now - 48h);
@@ -159,6 +162,8 @@ class fake_disk {
   std::map<std::pair<std::string, uuid>, worker> workers;
   std::map<std::pair<std::string, wall_time>, stored_instant> instants;
   std::map<std::string, put_calendar> calendars;
+  std::map<std::string, queue> queues;
+  std::map<std::string, wall_time> buckets;
   std::map<std::string, put_idempotency> keys;
   std::vector<fact> facts;
   std::map<std::pair<lease_id, std::string>, std::string> output;
@@ -222,6 +227,9 @@ class fake_disk {
     CHECK(fresh);
   }
   void put(const orchestrator::put_fact& m) { facts.push_back(m.fact); }
+  void put(const put_queue& m) { queues[m.queue.name] = m.queue; }
+  void put(const delete_queue& m) { queues.erase(m.name); }
+  void put(const put_bucket& m) { buckets[m.name] = m.full_at; }
   void put(const put_lease_hole& m) {
     lease_counter = std::max(lease_counter, m.last);
     lease_holes[m.first] = m.last;
@@ -368,7 +376,7 @@ class world {
     std::vector<std::string> codes;
     const auto list = core_->view().why(id, {mono_, wall_});
     if (!list) return {"not in memory"};
-    for (const blocking_reason& r : *list) codes.push_back(r.code);
+    for (const blocking_reason& r : *list) codes.push_back(to_string(r.code));
     return codes;
   }
   std::size_t facts(std::string_view type) const {

@@ -21,6 +21,7 @@ struct config {
   int slots = 1;
   int credit = 0;  ///< attempts it will hold waiting beyond slots
   std::map<std::string, std::string> labels;
+  resource_amounts resources;
   int pid = 0;
   uuid instance;
   std::string boot_id, process;

@@ -72,11 +72,16 @@ struct backfill_answer {
   std::vector<item> items;
   std::size_t had_runs = 0;  ///< instants of the window that were left alone
 };
+/// The new runs of retry_runs, in the order of the old ones.
+struct retried_answer {
+  std::vector<run_id> runs;
+};
 struct done_answer {};
 /// The answer to a request. Exactly one per request_id.
 struct answer {
   request_id request;
-  std::variant<run_answer, purged_answer, jobs_answer, done_answer, refusal, backfill_answer> body;
+  std::variant<run_answer, purged_answer, jobs_answer, done_answer, refusal, backfill_answer, retried_answer>
+      body;
 };
 
 /// Something people may be watching changed, and is durable: waiters of a run, /events, the live feed.

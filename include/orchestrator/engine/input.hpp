@@ -40,6 +40,16 @@ struct retry_run {
   request_id request;
   run_id run;
 };
+/// Makes a new run of each of these, all or nothing. They have ended and were read from the store, at most
+/// limits::retries_a_request.
+struct retry_runs {
+  request_id request;
+  struct ended_run {
+    orchestrator::run run;
+    std::string spec_text;
+  };
+  std::vector<ended_run> runs;
+};
 struct hold_run {
   request_id request;
   run_id run;
@@ -86,6 +96,15 @@ struct drain_worker {
   request_id request;
   std::string worker_id;
   bool on = true;
+};
+/// Changes the settings of a queue that are given; the others stay.
+struct set_queue {
+  request_id request;
+  std::string name;
+  std::optional<bool> paused;
+  std::optional<int> max_running;                 ///< 0: no limit
+  std::optional<std::optional<rate_limit>> rate;  ///< an empty one: no limit
+  std::optional<int> priority;
 };
 /// Forgets a worker that is gone and holds nothing.
 struct remove_worker {
@@ -175,6 +194,6 @@ using input =
                  pause_job, drain_worker, session_opened, session_frame, session_bad_frame, session_alive,
                  session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded,
                  instants_loaded, stalled, tick, turn_end, stopping, remove_worker, session_reading,
-                 remove_calendar, backfill_schedule, fired_loaded>;
+                 remove_calendar, backfill_schedule, fired_loaded, set_queue, retry_runs>;
 
 }  // namespace orchestrator::engine

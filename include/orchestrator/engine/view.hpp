@@ -8,17 +8,68 @@
 #include <vector>
 
 #include <orchestrator/base/result.hpp>
+#include <orchestrator/model/queue.hpp>
 #include <orchestrator/model/schedule.hpp>
 #include <orchestrator/protocol/api_json.hpp>
 
 namespace orchestrator::engine {
 
-/// One condition that keeps a run from starting. `code` is from a closed list (why.cpp); `detail` is for
-/// people.
+/// Everything that can keep a run from starting; a contract, so values are only ever added. The first three
+/// groups are the gates of admission.hpp, which the dispatcher asks too.
+enum class blocking_code : std::uint8_t {
+  // The run itself
+  held,        ///< a person holds it
+  job_paused,  ///< a person paused its job
+  not_before,  ///< it was asked to start later
+  backoff,     ///< its last attempt ended badly a moment ago
+  overlap,     ///< an earlier run of its job has not ended
+  // Limits beside the workers
+  queue_paused,  ///< a person paused its queue
+  queue_full,    ///< its queue runs as many as it may
+  queue_rate,    ///< its queue started as many as it may
+  job_full,      ///< max_running: runs of its name
+  job_rate,      ///< rate: starts of its name
+  lock_held,     ///< somebody has a lock it asks for
+  lock_wanted,   ///< an earlier run waits to have a lock alone that it would share
+  // Workers
+  no_worker,             ///< none is connected
+  no_matching_labels,    ///< none that is connected has its labels
+  needs_newer_worker,    ///< only workers of the original protocol, which cannot do it
+  not_enough_resources,  ///< none of them offers, even idle, what it requires
+  worker_draining,       ///< all that fit are draining
+  no_free_slot,          ///< all slots of those that fit are taken
+  resources_taken,       ///< a slot is free, but what it requires is in use
+  // It is on its way
+  dispatching,        ///< nothing keeps it: it is about to be offered, or others go first
+  active,             ///< an attempt of it is live
+  waiting_on_worker,  ///< its attempt waits on its worker for a slot
+  cancel_requested,   ///< its attempt is being ended
+  unknown,            ///< at_most_once, and its end cannot be known
+};
+const char* to_string(blocking_code c);
+
+/// What is known about when a condition ends by itself.
+enum class forecast_kind : std::uint8_t {
+  unknown,  ///< it waits for somebody, or for something without a limit
+  at,       ///< then
+  at_most,  ///< no later than that
+};
+
+/// One condition that keeps a run from starting; `detail` and `remedy` are for people.
 struct blocking_reason {
-  std::string code;
+  blocking_code code = blocking_code::dispatching;
   std::string detail;
-  std::string remedy;  ///< the smallest change that would let it go
+  std::string remedy;                ///< the smallest change that would let it go
+  std::vector<std::string> holders;  ///< run/ID and worker/ID of those who have what it waits for; a few
+  forecast_kind forecast = forecast_kind::unknown;
+  std::optional<wall_time> until;
+};
+
+/// A queue as people see it.
+struct queue_status {
+  orchestrator::queue queue;
+  std::size_t waiting = 0;  ///< runs that nothing but the queue, other limits and workers keeps
+  int running = 0;          ///< runs with a live attempt
 };
 
 struct upcoming_instant {
@@ -47,6 +98,8 @@ class engine_view {
     std::size_t queued = 0, active = 0, retry_wait = 0, unknown = 0, workers_online = 0;
   };
   virtual totals count() const = 0;
+  /// Every queue that was set up or has runs, by name.
+  virtual std::vector<queue_status> queues() const = 0;
 };
 
 }  // namespace orchestrator::engine

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <orchestrator/model/job.hpp>
+#include <orchestrator/model/queue.hpp>
 #include <orchestrator/model/run.hpp>
 #include <orchestrator/model/worker.hpp>
 
@@ -136,9 +137,28 @@ struct put_lease_hole {
   bool operator==(const put_lease_hole&) const = default;
 };
 
-using mutation = std::variant<put_spec, put_job, delete_job, put_cursor, put_run, put_attempt, put_worker,
-                              forget_worker, put_instant, put_idempotency, put_fact, put_lease_hole,
-                              withdraw_instants, backfill_instant, put_calendar, delete_calendar>;
+/// Stores the settings of a queue.
+struct put_queue {
+  orchestrator::queue queue;
+  bool operator==(const put_queue&) const = default;
+};
+/// The queue is as one that nobody set up.
+struct delete_queue {
+  std::string name;
+  bool operator==(const delete_queue&) const = default;
+};
+/// A token was taken from the bucket of a rate. `name` is queue/NAME or job/NAME; by `full_at` it will be
+/// full again, which is all there is to know of a bucket.
+struct put_bucket {
+  std::string name;
+  wall_time full_at;
+  bool operator==(const put_bucket&) const = default;
+};
+
+using mutation =
+    std::variant<put_spec, put_job, delete_job, put_cursor, put_run, put_attempt, put_worker, forget_worker,
+                 put_instant, put_idempotency, put_fact, put_lease_hole, withdraw_instants, backfill_instant,
+                 put_calendar, delete_calendar, put_queue, delete_queue, put_bucket>;
 
 struct mutation_batch {
   std::uint64_t number = 0;

@@ -10,6 +10,7 @@
 
 #include <orchestrator/base/limits.hpp>
 #include <orchestrator/base/time.hpp>
+#include <orchestrator/model/queue.hpp>
 
 namespace orchestrator {
 
@@ -24,6 +25,7 @@ struct retry_policy {
   int max_lost = limits::losses_default;  ///< the n-th loss fails the run with reason worker_lost
   milliseconds backoff = limits::backoff_default;  ///< before the 2nd attempt; doubles each time
   milliseconds max_backoff = std::chrono::hours{1};
+  std::vector<int> on_exit;  ///< exit codes after which it is tried again, rising; empty: after any failure
   bool operator==(const retry_policy&) const = default;
 };
 
@@ -46,6 +48,10 @@ struct run_spec {
   std::map<std::string, std::string> required_labels;
   int priority = 0;  ///< larger goes first, -1000..1000
   std::string queue = "default";
+  std::vector<lock_request> locks;  ///< by name, each once; with any the process ends when its lease is lost
+  int max_running = 0;              ///< runs of this name that may be active at once; 0: no limit
+  std::optional<rate_limit> rate;   ///< starts of runs of this name
+  resource_amounts required_resources;
   std::map<std::string, std::string> tags;
   bool operator==(const run_spec&) const = default;
 };

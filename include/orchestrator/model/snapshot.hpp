@@ -67,6 +67,8 @@ struct snapshot {
   std::vector<run> runs;          ///< not final
   std::vector<attempt> attempts;  ///< of those runs, and every attempt live or lost without a result
   std::vector<worker> workers;
+  std::vector<queue> queues;                      ///< those that somebody set up
+  std::map<std::string, wall_time> buckets;       ///< as put_bucket names them
   std::vector<output_end> outputs;                ///< of live attempts
   std::vector<std::uint64_t> idempotency_hashes;  ///< hash64 of every stored key
   /// Per job, the rows that reach later than now - 48 h, and the newest one of every job.

@@ -9,6 +9,7 @@
 
 #include <orchestrator/base/ids.hpp>
 #include <orchestrator/base/time.hpp>
+#include <orchestrator/model/queue.hpp>
 
 namespace orchestrator {
 
@@ -24,7 +25,8 @@ struct worker {
   bool legacy = false;
   bool draining = false;  ///< asked for by a person; survives restarts
   std::map<std::string, std::string> labels;
-  lease_id highest_acked{};  ///< largest lease this instance ever acked
+  resource_amounts resources;  ///< what it offers beside its slots
+  lease_id highest_acked{};    ///< largest lease this instance ever acked
   std::optional<wall_time> registered_at;
   std::optional<wall_time> last_seen;
   std::string status;  ///< as its last heartbeat said: idle, busy, draining

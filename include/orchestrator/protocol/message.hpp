@@ -14,6 +14,7 @@
 #include <orchestrator/base/limits.hpp>
 #include <orchestrator/base/result.hpp>
 #include <orchestrator/base/time.hpp>
+#include <orchestrator/model/queue.hpp>
 #include <orchestrator/model/run.hpp>
 
 namespace orchestrator::protocol {
@@ -40,6 +41,7 @@ struct worker_register {
   std::vector<std::string> features;
   std::optional<int> slots, credit;
   std::map<std::string, std::string> labels;
+  resource_amounts resources;  ///< {k: n}, offered beside the slots
   std::string version;
   std::optional<int> pid;
   std::optional<uuid> instance;

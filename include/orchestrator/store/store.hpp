@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,8 @@ class reader {
   /// Runs whose id as text starts with `text`, or (4 or more characters) ends with it; newest first, at most
   /// `limit`. Ends are looked for among the newest two million runs.
   virtual std::vector<run_id> match_run_ids(std::string_view text, std::size_t limit) = 0;
+  /// Those of the runs that have been tried again: a run with that retry_of exists.
+  virtual std::set<run_id> retried(const std::vector<run_id>& runs) = 0;
   virtual std::optional<run_id> last_run() = 0;
   virtual std::optional<run_id> last_run_of(const std::string& job) = 0;
   virtual run_counts count_runs() = 0;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include <orchestrator/base/time.hpp>
+#include <orchestrator/model/queue.hpp>
 #include <orchestrator/net/websocket.hpp>
 #include <orchestrator/telemetry/log.hpp>
 
@@ -27,8 +28,9 @@ struct worker_options {
   int slots = 1;
   int credit = -1;  ///< -1: limits::credit_per_slot_max for each slot
   std::map<std::string, std::string> labels;
-  std::string worker_id;             ///< empty: made once and kept in the work dir
-  std::filesystem::path work_dir;    ///< empty: $XDG_STATE_HOME/orchestrator/workers/<n>, the first unlocked
+  resource_amounts resources;      ///< what it offers; cpu and memory are the machine's unless they are here
+  std::string worker_id;           ///< empty: made once and kept in the work dir
+  std::filesystem::path work_dir;  ///< empty: $XDG_STATE_HOME/orchestrator/workers/<n>, the first unlocked
   std::filesystem::path token_file;  ///< empty: found for a coordinator of the same user on loopback
   net::websocket_options websocket;
   milliseconds heartbeat_interval{60'000};

@@ -1,4 +1,4 @@
-// Every reason for which a run waits, from the closed list.
+// Every reason for which a run waits, from the closed list; and that the change it suggests lets the run go.
 #include <doctest/doctest.h>
 
 #include "support/engine_script.hpp"
@@ -9,33 +9,384 @@ using namespace orchestrator::engine::script;
 using protocol::result_status;
 
 namespace {
+
 using codes = std::vector<std::string>;
+
+blocking_reason only_reason(const world& w, const run_id& id) {
+  const auto list = w.view().why(id, {w.mono(), w.wall()});
+  REQUIRE(list.has_value());
+  REQUIRE(list->size() == 1);
+  return list->front();
 }
 
-TEST_CASE("without workers the reason is that there is none") {
-  world w;
-  CHECK(w.why(w.run(command_spec())) == codes{"no_worker"});
+bool starts(const run_id& id, const world& w) { return w.stored(id).state == run_state::active; }
+
+run_id cancel_named(world& w, const std::string& remedy) {
+  const std::string command = "orchestrator run cancel ";
+  REQUIRE(remedy.starts_with(command));
+  const auto id = parse_uuid(remedy.substr(command.size()));
+  REQUIRE(id.has_value());
+  w.cancel(*id);
+  w.settle();
+  return *id;
 }
 
-TEST_CASE("with all slots taken the reason is that") {
-  world w;
-  test_worker worker(w);
-  worker.connect();
-  const run_id first = w.run(command_spec());
-  const run_id second = w.run(command_spec());
-  CHECK(w.why(first) == codes{"active"});
-  CHECK(w.why(second) == codes{"no_free_slot"});
+std::string holder(const run_id& id) { return "run/" + to_string(id); }
+
+void set(world& w, set_queue in) {
+  in.request = w.ask();
+  in.name = "q";
+  w.give(in);
+  w.settle();
 }
 
-TEST_CASE("a draining worker is named as the reason") {
+run_spec in_queue() {
+  run_spec s = command_spec();
+  s.queue = "q";
+  return s;
+}
+
+// A worker whose offers are started, and cancelled when it is told so.
+struct running_worker : test_worker {
+  explicit running_worker(world& w, int slots = 8) : test_worker(w), of(w) {
+    form.slots = slots;
+    connect();
+  }
+  void start_all() {
+    for (const auto& offer : take_offers()) {
+      start(offer);
+      held.push_back(offer);
+    }
+    of.settle();
+  }
+  // Time passes while it takes what it is offered and is heard.
+  void live_on(seconds by) {
+    for (seconds left = by; left > 0s; left -= 10s) {
+      start_all();
+      beat();
+      of.advance(std::min(left, seconds{10}));
+    }
+  }
+  void obey() {
+    for (const auto& c : received<protocol::cancel_job>()) {
+      for (const auto& offer : held) {
+        if (offer.lease == c.lease) finish(offer, result_status::cancelled);
+      }
+    }
+    of.settle();
+  }
+  world& of;
+  std::vector<protocol::execute_job> held;
+};
+
+}  // namespace
+
+TEST_CASE("held: releasing it lets it go") {
   world w;
-  test_worker worker(w);
-  worker.connect();
+  running_worker worker(w);
+  submit_run in;
+  in.request = w.ask();
+  in.what.name = "a";
+  in.what.spec = command_spec();
+  in.what.held = true;
+  w.give(in);
+  w.settle();
+  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  const auto why = only_reason(w, run);
+  CHECK(why.code == blocking_code::held);
+  CHECK(why.remedy == "orchestrator run release " + to_string(run));
+  w.give(hold_run{w.ask(), run, false});
+  w.settle();
+  CHECK(starts(run, w));
+}
+
+TEST_CASE("job_paused: resuming the job lets it go") {
+  world w;
+  running_worker worker(w);
+  job_definition d;
+  d.name = "a";
+  d.spec = command_spec();
+  w.apply(d);
+  w.give(pause_job{w.ask(), "a", false, true});
+  const run_id run = w.run_job("a");
+  CHECK(only_reason(w, run).code == blocking_code::job_paused);
+  CHECK(only_reason(w, run).remedy == "orchestrator job resume a");
+  w.give(pause_job{w.ask(), "a", false, false});
+  w.settle();
+  CHECK(starts(run, w));
+}
+
+TEST_CASE("not_before: it goes at the time that is forecast") {
+  world w;
+  running_worker worker(w);
+  submit_run in;
+  in.request = w.ask();
+  in.what.name = "a";
+  in.what.spec = command_spec();
+  in.what.not_before = w.wall() + 5min;
+  w.give(in);
+  w.settle();
+  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  const auto why = only_reason(w, run);
+  CHECK(why.code == blocking_code::not_before);
+  CHECK(why.forecast == forecast_kind::at);
+  CHECK(why.until == w.wall() + 5min);
+  for (int i = 0; i < 5; ++i) {
+    CHECK_FALSE(starts(run, w));
+    w.advance(1min);
+    worker.beat();
+  }
+  w.advance(1s);
+  CHECK(starts(run, w));
+}
+
+TEST_CASE("backoff: it goes at the time that is forecast") {
+  world w;
+  running_worker worker(w);
+  run_spec s = command_spec();
+  s.retry.max_attempts = 2;
+  const run_id run = w.run(s);
+  worker.start_all();
+  worker.finish(worker.held[0], result_status::failure);
+  w.settle();
+  const auto why = only_reason(w, run);
+  CHECK(why.code == blocking_code::backoff);
+  CHECK(why.forecast == forecast_kind::at);
+  CHECK_FALSE(starts(run, w));
+  w.advance(*why.until - w.wall());
+  CHECK(starts(run, w));
+}
+
+TEST_CASE("overlap: cancelling the earlier run lets it go") {
+  world w;
+  running_worker worker(w);
+  job_definition d;
+  d.name = "a";
+  d.spec = command_spec();
+  d.schedule = schedule{};
+  d.schedule->kind = schedule_kind::interval;
+  d.schedule->every = 1min;
+  d.schedule->overlap = overlap_policy::queue;
+  w.apply(d);
+  w.advance(1min);
+  worker.start_all();
+  w.advance(1min);
+  REQUIRE(w.disk.runs.size() == 2);
+  const run_id first = w.disk.runs.begin()->first;
+  const run_id second = w.disk.runs.rbegin()->first;
+  const auto why = only_reason(w, second);
+  CHECK(why.code == blocking_code::overlap);
+  CHECK(why.holders == codes{holder(first)});
+  cancel_named(w, why.remedy);
+  worker.obey();
+  CHECK(starts(second, w));
+}
+
+TEST_CASE("queue_paused: resuming the queue lets it go") {
+  world w;
+  running_worker worker(w);
+  set_queue in;
+  in.paused = true;
+  set(w, in);
+  const run_id run = w.run(in_queue());
+  CHECK(only_reason(w, run).code == blocking_code::queue_paused);
+  CHECK(only_reason(w, run).remedy == "orchestrator queue resume q");
+  in.paused = false;
+  set(w, in);
+  CHECK(starts(run, w));
+}
+
+TEST_CASE("queue_full: it names who runs, by when one has ended, and one more place lets it go") {
+  world w;
+  running_worker worker(w);
+  set_queue in;
+  in.max_running = 1;
+  set(w, in);
+  run_spec s = in_queue();
+  s.timeout = 10min;
+  s.kill_grace = 10s;
+  const run_id first = w.run(s);
+  worker.start_all();
+  const run_id second = w.run(s);
+  const run_id third = w.run(s);
+  const auto why = only_reason(w, second);
+  CHECK(why.code == blocking_code::queue_full);
+  CHECK(why.holders == codes{holder(first)});
+  CHECK(why.forecast == forecast_kind::at_most);
+  CHECK(why.until == w.wall() + 10min + 10s + 60s);
+  CHECK(only_reason(w, third).forecast == forecast_kind::unknown);  // another goes first
+  CHECK(why.remedy == "orchestrator queue set q --concurrency 2");
+  in.max_running = 2;
+  set(w, in);
+  CHECK(starts(second, w));
+  CHECK_FALSE(starts(third, w));
+}
+
+TEST_CASE("queue_rate: it goes with the next token, or when the rate is taken away") {
+  world w;
+  running_worker worker(w);
+  set_queue in;
+  in.rate = rate_limit{1, 60s};
+  set(w, in);
+  w.run(in_queue());
+  const run_id second = w.run(in_queue());
+  const auto why = only_reason(w, second);
+  CHECK(why.code == blocking_code::queue_rate);
+  CHECK(why.until == w.wall() + 60s);
+  worker.live_on(59s);
+  CHECK_FALSE(starts(second, w));
+  worker.live_on(1s);
+  CHECK(starts(second, w));
+  const run_id third = w.run(in_queue());
+  CHECK(only_reason(w, third).remedy == "orchestrator queue set q --rate none");
+  in.rate = std::optional<rate_limit>{};
+  set(w, in);
+  CHECK(starts(third, w));
+}
+
+TEST_CASE("job_full and lock_held: cancelling who holds it lets it go") {
+  world w;
+  running_worker worker(w);
+  run_spec limited = command_spec();
+  limited.max_running = 1;
+  run_spec locked = command_spec();
+  locked.locks = {{"db", false}};
+  for (const auto& [spec, code] :
+       {std::pair{limited, blocking_code::job_full}, std::pair{locked, blocking_code::lock_held}}) {
+    const run_id first = w.run(spec);
+    worker.start_all();
+    const run_id second = w.run(spec);
+    const auto why = only_reason(w, second);
+    CHECK(why.code == code);
+    CHECK(why.holders == codes{holder(first)});
+    CHECK(why.forecast == forecast_kind::at_most);
+    CHECK(cancel_named(w, why.remedy) == first);
+    worker.obey();
+    CHECK(starts(second, w));
+  }
+}
+
+TEST_CASE("job_rate: it goes with the next token") {
+  world w;
+  running_worker worker(w);
+  run_spec s = command_spec();
+  s.rate = rate_limit{1, 30s};
+  w.run(s);
+  const run_id second = w.run(s);
+  const auto why = only_reason(w, second);
+  CHECK(why.code == blocking_code::job_rate);
+  CHECK(why.forecast == forecast_kind::at);
+  CHECK(why.until == w.wall() + 30s);
+  worker.live_on(29s);
+  CHECK_FALSE(starts(second, w));
+  worker.live_on(1s);
+  CHECK(starts(second, w));
+}
+
+TEST_CASE("lock_wanted: cancelling who waits to have the lock alone lets a reader go") {
+  world w;
+  running_worker worker(w);
+  run_spec reader = command_spec();
+  reader.locks = {{"db", true}};
+  run_spec writer = command_spec();
+  writer.locks = {{"db", false}};
+  w.run(reader);
+  worker.start_all();
+  const run_id alone = w.run(writer);
+  const run_id late = w.run(reader);
+  const auto why = only_reason(w, late);
+  CHECK(why.code == blocking_code::lock_wanted);
+  CHECK(why.holders == codes{holder(alone)});
+  cancel_named(w, why.remedy);
+  CHECK(starts(late, w));
+}
+
+TEST_CASE(
+    "no_worker, no_matching_labels, needs_newer_worker, not_enough_resources: such a worker lets it go") {
+  world w;
+  run_spec s = command_spec();
+  s.required_labels = {{"os", "linux"}};
+  s.required_resources = {{"gpu", 2'000}};
+  const run_id run = w.run(s);
+  const run_id plain = w.run(command_spec());
+  CHECK(only_reason(w, run).code == blocking_code::no_worker);
+  legacy_worker old(w);
+  old.connect();
+  CHECK(only_reason(w, plain).code == blocking_code::needs_newer_worker);
+  const auto labels = only_reason(w, run);
+  CHECK(labels.code == blocking_code::no_matching_labels);
+  CHECK(labels.remedy == "Start one: orchestrator --role=worker --label os=linux");
+  test_worker labelled(w, "w1", 1);
+  labelled.form.labels = {{"os", "linux"}};
+  labelled.form.resources = {{"gpu", 1'000}};
+  labelled.connect();
+  CHECK(starts(plain, w));
+  const auto amount = only_reason(w, run);
+  CHECK(amount.code == blocking_code::not_enough_resources);
+  CHECK(amount.remedy == "Start one: orchestrator --role=worker --resource gpu=2");
+  test_worker able(w, "w2", 2);
+  able.form.labels = {{"os", "linux"}};
+  able.form.resources = {{"gpu", 2'000}};
+  able.connect();
+  CHECK(starts(run, w));
+}
+
+TEST_CASE("worker_draining: resuming the worker lets it go") {
+  world w;
+  running_worker worker(w);
   w.give(drain_worker{w.ask(), "w1", true});
-  CHECK(w.why(w.run(command_spec())) == codes{"worker_draining"});
+  const run_id run = w.run(command_spec());
+  const auto why = only_reason(w, run);
+  CHECK(why.code == blocking_code::worker_draining);
+  CHECK(why.remedy == "orchestrator worker resume w1");
+  CHECK(why.holders == codes{"worker/w1"});
+  w.give(drain_worker{w.ask(), "w1", false});
+  w.settle();
+  CHECK(starts(run, w));
 }
 
-TEST_CASE("a backoff, a cancel and an attempt handed out ahead are told apart") {
+TEST_CASE("no_free_slot and resources_taken: the end of a run that is named lets it go") {
+  world w;
+  test_worker small(w, "w1", 1);
+  run_spec s = command_spec();
+  s.required_resources = {{"gpu", 1'000}};
+  running_worker worker(w, 2);
+  worker.drop();
+  worker.form.resources = {{"gpu", 1'000}};
+  worker.connect();
+  const run_id first = w.run(s);
+  worker.start_all();
+  const run_id second = w.run(s);
+  const auto taken = only_reason(w, second);
+  CHECK(taken.code == blocking_code::resources_taken);
+  CHECK(taken.holders == codes{holder(first)});
+  const run_id filler = w.run(command_spec());
+  worker.start_all();
+  const run_id third = w.run(command_spec());
+  const auto full = only_reason(w, third);
+  CHECK(full.code == blocking_code::no_free_slot);
+  CHECK(full.holders == codes{holder(first), holder(filler)});
+  cancel_named(w, taken.remedy);
+  worker.obey();
+  CHECK(starts(second, w));
+  worker.start_all();
+  CHECK(cancel_named(w, only_reason(w, third).remedy) == filler);
+  worker.obey();
+  CHECK(starts(third, w));
+}
+
+TEST_CASE("dispatching: nothing keeps it, and the next turn offers it") {
+  world w;
+  running_worker worker(w);
+  const request_id asked = w.submit(command_spec());
+  w.sync();
+  const run_id run = w.answered<run_answer>(asked)->run.id;
+  CHECK(only_reason(w, run).code == blocking_code::dispatching);
+  w.settle();
+  CHECK(starts(run, w));
+}
+
+TEST_CASE("active, waiting_on_worker, cancel_requested and backoff are told apart") {
   world w;
   test_worker worker(w);
   worker.form.credit = 1;
@@ -44,25 +395,54 @@ TEST_CASE("a backoff, a cancel and an attempt handed out ahead are told apart") 
   s.retry.max_attempts = 2;
   const run_id first = w.run(s);
   const run_id ahead = w.run(s);
+  CHECK(only_reason(w, first).code == blocking_code::active);
+  CHECK(only_reason(w, first).holders == codes{"worker/w1"});
   CHECK(w.why(ahead) == codes{"waiting_on_worker"});
   w.cancel(first);
   CHECK(w.why(first) == codes{"cancel_requested"});
   worker.finish(worker.take_offers()[1], result_status::failure);
   w.settle();
-  CHECK(w.why(ahead) == codes{"backoff"});
+  CHECK(w.why(ahead) == codes{"backoff", "no_free_slot"});
 }
 
-TEST_CASE("reasons that hold together are listed together") {
+TEST_CASE("unknown: a person settles it") {
+  world w;
+  running_worker worker(w);
+  run_spec s = command_spec();
+  s.at_most_once = true;
+  const run_id run = w.run(s);
+  worker.start_all();
+  worker.drop();
+  w.advance(80s);
+  const auto why = only_reason(w, run);
+  CHECK(why.code == blocking_code::unknown);
+  CHECK(why.remedy == "orchestrator run resolve " + to_string(run) + " --as failed");
+  w.give(resolve_run{w.ask(), run, run_state::failed});
+  w.settle();
+  CHECK(w.stored(run).state == run_state::failed);
+}
+
+TEST_CASE("reasons that hold together are listed together, of the run, its limits and its workers") {
   world w;
   job_definition d;
   d.name = "a";
-  d.spec = command_spec();
+  d.spec = in_queue();
   w.apply(d);
   const run_id run = w.run_job("a");
   w.give(hold_run{w.ask(), run, true});
   w.give(pause_job{w.ask(), "a", false, true});
-  w.settle();
-  CHECK(w.why(run) == codes{"held", "job_paused"});
+  set_queue in;
+  in.paused = true;
+  set(w, in);
+  CHECK(w.why(run) == codes{"held", "job_paused", "queue_paused", "no_worker"});
+}
+
+TEST_CASE("every code has a name of its own") {
+  std::set<std::string> names;
+  for (int i = 0; i <= static_cast<int>(blocking_code::unknown); ++i)
+    names.insert(to_string(static_cast<blocking_code>(i)));
+  CHECK(names.size() == static_cast<std::size_t>(blocking_code::unknown) + 1);
+  CHECK_FALSE(names.contains("invalid"));
 }
 
 TEST_CASE("a run that ended has no reason to wait") {

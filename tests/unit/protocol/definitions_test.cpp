@@ -459,3 +459,42 @@ TEST_CASE("a start time is an instant, or a duration from now, but not both") {
   CHECK(fault_at(start(R"("in":"-1s")")) == "bad_field /in");
   CHECK(fault_at(start(R"("in":"1s","at":"2026-02-01T08:00:00Z")")) == "bad_field /in");
 }
+
+TEST_CASE("what limits a run is read, written and read again as it was") {
+  const auto j = command_job(
+      R"("queue":"etl","locks":["db","cache:read"],"max_running":2,"rate":"10/m",
+         "retry":{"max_attempts":3,"on_exit":[75,1,75]},
+         "requires":{"labels":{"os":"linux"},"resources":{"gpu":0.5,"memory":"2GiB","cpu":2}})");
+  REQUIRE(j.has_value());
+  const run_spec& s = j->spec;
+  CHECK(s.locks == std::vector<lock_request>{{"cache", true}, {"db", false}});
+  CHECK(s.max_running == 2);
+  CHECK(s.rate == rate_limit{10, milliseconds{60'000}});
+  CHECK(s.retry.on_exit == std::vector<int>{1, 75});
+  CHECK(s.required_resources ==
+        resource_amounts{{"cpu", 2'000}, {"gpu", 500}, {"memory", (std::int64_t{2} << 30) * 1'000}});
+  CHECK(decode_spec(encode_spec(s)).value() == s);
+  run_spec exact = s;
+  for (const std::int64_t amount : {std::int64_t{1}, std::int64_t{999'999'999'999'999},
+                                    std::int64_t{1'000'000'000'000'001}, resource_max - 1, resource_max}) {
+    exact.required_resources = {{"x", amount}};
+    CHECK(decode_spec(encode_spec(exact)).value() == exact);
+  }
+}
+
+TEST_CASE("limits that mean nothing are refused where the fault is") {
+  CHECK(fault_at(command_job(R"("locks":["a b"])")) == "bad_field /locks");
+  CHECK(fault_at(command_job(R"("locks":["db","db:read"])")) == "bad_field /locks");
+  CHECK(fault_at(command_job(R"("locks":["db"],"on_lease_lost":"keep")")) == "bad_field /on_lease_lost");
+  CHECK(fault_at(command_job(R"("max_running":0)")) == "bad_field /max_running");
+  CHECK(fault_at(command_job(R"("rate":"fast")")) == "bad_field /rate");
+  CHECK(fault_at(command_job(R"("retry":{"on_exit":[]})")) == "bad_field /retry/on_exit");
+  CHECK(fault_at(command_job(R"("retry":{"on_exit":[0]})")) == "bad_field /retry/on_exit");
+  CHECK(fault_at(command_job(R"("retry":{"on_exit":["1"]})")) == "bad_field /retry/on_exit");
+  CHECK(fault_at(command_job(R"("requires":{"resources":{"gpu":0}})")) ==
+        "bad_field /requires/resources/gpu");
+  CHECK(fault_at(command_job(R"("requires":{"resources":{"gpu":1.0001}})")) ==
+        "bad_field /requires/resources/gpu");
+  CHECK(fault_at(command_job(R"("requires":{"resources":{"a b":1}})")) ==
+        "bad_field /requires/resources/a b");
+}

@@ -64,7 +64,7 @@ void write_fixture(const fs::path& to) {
           put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "0 3 * * *"},
           put_calendar{"holidays", R"({"name":"holidays","days":["12-25"]})", day_zero},
           put_idempotency{"key", 9, id_number(1)}, put_fact{sample_fact(1)},
-          put_lease_hole{lease_id{90}, lease_id{100}}}});
+          put_lease_hole{lease_id{90}, lease_id{100}}, put_queue{{"etl", true, 2, rate_limit{3, 60s}, 1}}}});
     opened->store_ptr->commit_output({1, {{lease_id{2}, "stdout", 0, "hello"}}});
     REQUIRE(monitor.wait_persisted(1));
     REQUIRE(monitor.wait_output(1));
@@ -102,6 +102,7 @@ TEST_CASE("databases of every earlier schema version open with what is in them")
     CHECK(s.instants.at("nightly") == std::vector<stored_instant>{{day_zero, instant_outcome::ran,
                                                                    id_number(2), "0 3 * * *", 1, day_zero}});
     CHECK(s.calendars.size() == (version == 1 ? 0 : 1));
+    CHECK(s.queues.size() == (version < 2 ? 0 : 1));  // version 2 brought queues
     std::atomic<bool> asked{false};
     bool checked = false;
     opened->store_ptr->read([&](reader& q) {

@@ -525,6 +525,42 @@ TEST_CASE_TEMPLATE("a job made again after its deletion has its new definition",
   });
 }
 
+TEST_CASE_TEMPLATE("queues, buckets and what workers offer come back after a restart", Driver, sqlite_driver,
+                   memory_driver) {
+  Driver d;
+  const queue limited{"etl", true, 4, rate_limit{10, 60s}, -3};
+  const queue plain_rate{"mail", false, 0, std::nullopt, 1};
+  worker w = full_worker();
+  w.resources = {{"gpu", 500}, {"memory", std::int64_t{8} << 40}};
+  d.commit({put_queue{limited}, put_queue{plain_rate}, put_queue{{"gone", true, 0, {}, 0}}, put_worker{w},
+            put_bucket{"queue/etl", day_zero + 5s}, put_bucket{"job/full", day_zero - 1s}});
+  d.commit({delete_queue{"gone"}, put_bucket{"queue/etl", day_zero + 6s}});
+  const snapshot s = d.restart(day_zero);
+  CHECK(s.queues == std::vector<queue>{limited, plain_rate});
+  CHECK(s.buckets == std::map<std::string, wall_time>{{"queue/etl", day_zero + 6s}});
+  REQUIRE(s.workers.size() == 1);
+  CHECK(s.workers[0] == w);
+}
+
+TEST_CASE_TEMPLATE("a bucket that is full again leaves no row", Driver, sqlite_driver, memory_driver) {
+  Driver d;
+  d.commit({put_bucket{"job/a", day_zero + 5s}, put_bucket{"job/b", day_zero + 24h * 50}});
+  d.retain(day_zero + 24h * 40, 24h * 30, 1'000);
+  const snapshot s = d.restart(day_zero);
+  CHECK(s.buckets == std::map<std::string, wall_time>{{"job/b", day_zero + 24h * 50}});
+}
+
+TEST_CASE_TEMPLATE("runs that were tried again are told from those that were not", Driver, sqlite_driver,
+                   memory_driver) {
+  Driver d;
+  run again = sample_run(3);
+  again.retry_of = id_number(1);
+  d.commit({put_run{sample_run(1)}, put_run{sample_run(2)}, put_run{again}});
+  d.read([&](reader& q) {
+    CHECK(q.retried({id_number(1), id_number(2), id_number(3)}) == std::set<run_id>{id_number(1)});
+  });
+}
+
 TEST_CASE_TEMPLATE("a worker is its name and its instance", Driver, sqlite_driver, memory_driver) {
   Driver d;
   worker one = full_worker(), two = full_worker();
@@ -842,11 +878,16 @@ class random_history {
     j.version = static_cast<std::uint32_t>(1 + random_.below(3));
     worker w;
     w.worker_id = "worker-" + std::to_string(random_.below(4));
-    switch (random_.below(5)) {
+    switch (random_.below(8)) {
       case 0: batch.push_back(put_job{j, "text " + std::to_string(random_.below(9))}); break;
       case 1: batch.push_back(delete_job{j.name}); break;
       case 2: batch.push_back(put_cursor{j.name, at_}); break;
       case 3: batch.push_back(put_worker{w}); break;
+      case 4:
+        batch.push_back(put_queue{{j.name, random_.below(2) == 0, static_cast<int>(j.version), {}, 0}});
+        break;
+      case 5: batch.push_back(delete_queue{j.name}); break;
+      case 6: batch.push_back(put_bucket{"queue/" + j.name, at_ + milliseconds{random_.below(9'000)}}); break;
       default: batch.push_back(forget_worker{w.worker_id, w.instance});
     }
     batch.push_back(
@@ -888,6 +929,8 @@ void check_equal(const snapshot& a, const snapshot& b) {
   CHECK(a.runs == b.runs);
   CHECK(a.attempts == b.attempts);
   CHECK(a.workers == b.workers);
+  CHECK(a.queues == b.queues);
+  CHECK(a.buckets == b.buckets);
   CHECK(a.outputs == b.outputs);
   CHECK(a.instants == b.instants);
   REQUIRE(a.calendars.size() == b.calendars.size());

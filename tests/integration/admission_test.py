@@ -1,0 +1,101 @@
+"""Limits beside the workers, through the real binary: queues, locks, resources, why, and dead runs in bulk."""
+import json
+import unittest
+
+from harness import WorldTest, eventually
+
+
+class Admission(WorldTest):
+    def setUp(self):
+        super().setUp()
+        self.world.start_server()
+
+    def codes(self, run):
+        answer = json.loads(self.world.cli("why", run["id"], "-o", "json").stdout)
+        return [reason["code"] for reason in answer["reasons"]]
+
+    def state(self, run):
+        return self.world.run(run["id"])["state"]
+
+    def become(self, run, state):
+        eventually(lambda: self.state(run) == state, f"the run becomes {state}")
+
+    def test_a_queue_keeps_its_limits_over_a_restart_and_lets_go_when_they_are_taken_away(self):
+        self.world.cli("queue", "set", "etl", "--concurrency", "1", "--rate", "100/m", "--priority", "3")
+        self.world.cli("queue", "pause", "etl")
+        self.world.server.terminate()
+        self.world.start_server(port=self.world.port)
+        shown = json.loads(self.world.cli("queue", "show", "etl", "-o", "json").stdout)
+        self.assertEqual(shown, {"name": "etl", "paused": True, "concurrency": 1, "rate": "100/1m", "priority": 3,
+                                 "waiting": 0, "running": 0})
+        self.world.start_worker(slots=4)
+        first = self.world.submit(command=["sleep", "600"], queue="etl")
+        self.assertEqual(self.codes(first), ["queue_paused"])
+        self.world.cli("queue", "resume", "etl")
+        self.become(first, "active")
+        second = self.world.submit(command=["sleep", "600"], queue="etl")
+        why = json.loads(self.world.cli("why", second["id"], "-o", "json").stdout)["reasons"]
+        self.assertEqual([(r["code"], r["holders"]) for r in why], [("queue_full", [f"run/{first['id']}"])])
+        self.world.cli(*why[0]["remedy"].split()[1:])
+        self.become(second, "active")
+
+    def test_a_lock_is_held_until_the_attempt_ends(self):
+        self.world.start_worker(slots=4)
+        first = self.world.submit(command=["sleep", "600"], locks=["db"])
+        self.become(first, "active")
+        second = self.world.submit(command=["true"], locks=["db:read"])
+        self.assertEqual(self.codes(second), ["lock_held"])
+        self.world.cli("run", "cancel", first["id"])
+        self.assertEqual(self.world.wait_final(second["id"])["state"], "succeeded")
+
+    def test_resources_are_offered_by_flag_and_never_promised_twice(self):
+        self.world.start_worker("--resource", "gpu=2", "--resource", "memory=4GiB", slots=8)
+        worker = self.world.api("GET", "/api/v1/workers/w1", expect=200)[1]
+        self.assertEqual((worker["resources"]["gpu"], worker["resources"]["memory"]), (2, 4 << 30))
+        self.assertGreater(worker["resources"]["cpu"], 0)
+        submit = ("submit", "-o", "name", "--require-resource", "gpu=1.5", "--")
+        first = {"id": self.world.cli(*submit, "sleep", "600").stdout.strip()}
+        self.become(first, "active")
+        second = {"id": self.world.cli(*submit, "true").stdout.strip()}
+        self.assertEqual(self.codes(second), ["resources_taken"])
+        self.world.cli("run", "cancel", first["id"])
+        self.assertEqual(self.world.wait_final(second["id"])["state"], "succeeded")
+
+    def test_dead_runs_are_retried_in_bulk_once(self):
+        self.world.start_worker(slots=4)
+        for _ in range(3):
+            run = self.world.submit(name="bad", command=["sh", "-c", "exit 9"])
+            self.assertEqual(self.world.wait_final(run["id"])["state"], "failed")
+        retry = ("run", "retry", "--all", "--state", "failed", "--job", "bad", "-o", "json")
+        dry = json.loads(self.world.cli(*retry, "--dry-run").stdout)
+        self.assertEqual((dry["matched"], dry["retried"], len(dry["items"])), (3, 0, 3))
+        done = json.loads(self.world.cli(*retry, "--limit", "2").stdout)
+        self.assertEqual((done["retried"], done["more"]), (2, True))
+        for item in done["items"]:
+            self.assertEqual(self.world.wait_final(item["id"])["retry_of"], item["retry_of"])
+        # Five are dead by now, and two of them have been retried.
+        again = json.loads(self.world.cli(*retry, "--dry-run").stdout)
+        self.assertEqual((again["matched"], again["retried_before"], len(again["items"])), (5, 2, 3))
+
+    def test_exit_codes_decide_about_another_attempt(self):
+        self.world.start_worker()
+        for code, attempts in ((75, 2), (9, 1)):
+            with self.subTest(code=code):
+                name = self.world.cli("submit", "-o", "name", "--retries", "1", "--backoff", "10ms", "--retry-on", "75",
+                                      "--", "sh", "-c", f"exit {code}").stdout.strip()
+                self.assertEqual(len(self.world.wait_final(name)["attempts"]), attempts)
+
+    def test_the_past_of_a_job_is_read_from_its_ledger(self):
+        self.world.cli("schedule", "add", "tick", "--every", "1s", "--", "true")
+        eventually(lambda: self.world.api("GET", "/api/v1/schedules/tick/history", expect=200)[1]["items"],
+                   "an instant is decided")
+        why = json.loads(self.world.cli("why", "tick", "--at", "0s", "-o", "json").stdout)
+        self.assertEqual(why["outcome"], "ran")
+        self.assertTrue(why["run"])
+        refused = self.world.cli("why", "nobody", "--at", "1h", check=False)
+        self.assertEqual(refused.returncode, 3)
+        self.assertIn("there is no job `nobody`", refused.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
