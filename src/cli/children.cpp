@@ -31,13 +31,16 @@ constexpr auto poll_interval = std::chrono::milliseconds{20};
 
 /// After fork: only calls that are safe between fork and exec. The child goes when its parent does.
 [[noreturn]] void become(int log_fd, char* const* argv) {
-  ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   ::dup2(log_fd, STDERR_FILENO);
   ::dup2(log_fd, STDOUT_FILENO);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  // What the terminal sends to the whole process group is for the parent to pass on, as one TERM: a second
+  // signal would end a daemon before its jobs. Jobs start with nothing blocked.
+  sigset_t ours;
+  ::sigemptyset(&ours);
+  ::sigaddset(&ours, SIGINT);
+  ::sigaddset(&ours, SIGHUP);
+  ::sigprocmask(SIG_SETMASK, &ours, nullptr);
   ::execv("/proc/self/exe", argv);
   ::_exit(127);
 }

@@ -19,9 +19,9 @@ class children {
   children(const children&) = delete;
   children& operator=(const children&) = delete;
 
-  /// Starts `orchestrator <arguments>` in a process group of its own: a Ctrl-C of the terminal is ours to
-  /// pass on. Each line of its log is given to `line` (on a thread of its own) before it is copied. Throws
-  /// failure if it cannot be started.
+  /// Starts `orchestrator <arguments>`, deaf to the terminal's Ctrl-C, which is ours to pass on. Each line of
+  /// its log is given to `line` (on a thread of its own) before it is copied. Throws failure if it cannot be
+  /// started.
   void start(std::string name, std::vector<std::string> arguments,
              std::function<void(const std::string&)> line = {});
   /// TERM to all but the first, then to the first, then KILL to whatever is left below us. A SIGINT or
@@ -41,9 +41,9 @@ class children {
   };
 
   void reap();
-  /// False if some of them still run after `patience`.
+  /// False if some of them still run after `limit`, or somebody is in a hurry.
   bool wait_for(std::vector<child>::iterator from, std::vector<child>::iterator to,
-                std::chrono::milliseconds patience);
+                std::chrono::milliseconds limit);
   void end_leftovers();
 
   std::mutex mutex_;

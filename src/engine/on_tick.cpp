@@ -77,7 +77,8 @@ void refresh_deadline(core& c) {
   c.next_deadline.reset();
   if (c.more_work) c.next_deadline = c.now.mono;
   if (!c.timers.empty()) {
-    const mono_time at = c.timers.begin()->at + c.stalls;
+    const nanoseconds behind = planted(defect::lease_on_wall_clock) ? c.now.mono - c.clock : c.stalls;
+    const mono_time at = c.timers.begin()->at + behind;
     c.next_deadline = c.next_deadline ? std::min(*c.next_deadline, at) : at;
   }
   if (const auto wall = next_wall_deadline(c)) {

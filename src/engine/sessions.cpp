@@ -247,7 +247,10 @@ void deliver(core& c, std::vector<output> released, std::vector<output>& out) {
   for (output& o : released) {
     if (auto* m = std::get_if<send>(&o)) {
       session_entry* s = find_session(c, m->session);
-      if (planted(defect::offer_redirected) && (s == nullptr || s->dead)) s = successor(c, *m);
+      if (planted(defect::offer_redirected) && (s == nullptr || s->dead)) {
+        s = successor(c, *m);
+        if (s != nullptr) m->session = s->id;
+      }
       if (s != nullptr && !s->dead) deliver_message(c, *s, std::move(*m), acked, out);
     } else {
       out.push_back(std::move(o));

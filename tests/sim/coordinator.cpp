@@ -63,6 +63,7 @@ void coordinator::start() {
   started_at_ = world_.time.now();
   world_.say([] { return "coordinator starts"; });
   orchestrator::snapshot found = disk_->reopen(clock().wall);
+  world_.judge.coordinator_starts();
   feed(engine::started{std::move(found), world_.chance.next()});
   if (up()) world_.judge.coordinator_started(*engine_);
   if (up() && disk_full_) feed(engine::space_changed{true});
@@ -434,6 +435,29 @@ bool coordinator::is_replaced(session_id id, const session& s) const {
   return speaker == speaks_for_.end() || speaker->second != id;
 }
 
+/// An offer whose result is recorded comes once more, perhaps over another connection: it must not start.
+void coordinator::repeat_old_offer(session& s, std::vector<protocol::coordinator_message>& messages) {
+  std::deque<protocol::execute_job>& old = old_offers_[s.who.instance];
+  for (const protocol::coordinator_message& m : messages) {
+    if (const auto* offer = std::get_if<protocol::execute_job>(&m.body)) old.push_back(*offer);
+  }
+  if (old.size() > 8) old.pop_front();
+  if (!s.registered || old.empty() || world_.chance.below(30) != 0) return;
+  const protocol::execute_job& offer = old[world_.chance.below(old.size())];
+  const bool greets = std::any_of(messages.begin(), messages.end(), [](const auto& m) {
+    return std::holds_alternative<protocol::registration>(m.body);
+  });
+  if (greets || !world_.judge.has_result(*offer.lease)) return;
+  world_.saw("an offer whose result is recorded came again");
+  messages.push_back(s.twice->again(offer));
+  if (world_.chance.below(2) == 0)
+    messages.back().body = [&] {  // as a coordinator of now would write it
+      protocol::execute_job fresh = offer;
+      fresh.term = engine_->view().term();
+      return fresh;
+    }();
+}
+
 void coordinator::flush(session& s) {
   s.dirty = false;
   auto messages = std::exchange(s.outgoing, {});
@@ -441,6 +465,7 @@ void coordinator::flush(session& s) {
     const std::size_t before = messages.size();
     messages = s.twice->to_worker(std::move(messages));
     if (messages.size() > before) world_.saw("a command was delivered twice");
+    repeat_old_offer(s, messages);
   }
   for (std::string& frame : protocol::encode_frames(messages, s.batch, limits::frame)) {
     if (frame.size() > limits::frame) world_.judge.broken("I17: a frame is larger than a worker may be sent");

@@ -104,6 +104,7 @@ class coordinator {
   void read_again(session_id id);
   void end_turn();
   void flush(session& s);
+  void repeat_old_offer(session& s, std::vector<protocol::coordinator_message>& messages);
   void arm_timer();
   void sync_soon();
   void sync_now(std::size_t batches, std::size_t output_batches);
@@ -127,6 +128,7 @@ class coordinator {
   std::deque<mutation_batch> issued_;  ///< not durable yet
   std::size_t issued_output_ = 0;
   nanoseconds started_at_{0}, stopped_for_{0};
+  std::map<uuid, std::deque<protocol::execute_job>> old_offers_;  ///< across connections and lives
   std::map<uuid, session_id> speaks_for_;  ///< an instance: the connection that registered last
   std::map<uuid, nanoseconds> heard_;  ///< by instance; on the clock that stops while the process is stopped
   milliseconds wall_offset_{0};

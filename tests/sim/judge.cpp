@@ -330,7 +330,9 @@ void judge::only_the_disk_is_left() {
   lost_.clear();
   live_.clear();
   backs_off_.clear();
+  newest_holder_.clear();
   for (const auto& [lease, a] : attempts_) {
+    newest_holder_[a.run] = a.instance;  // leases rise
     if (a.state == attempt_state::lost) lost_.insert(lease);
     if (is_live(a.state)) live_[a.instance].insert(lease);
   }
@@ -349,10 +351,14 @@ void judge::coordinator_dies(engine::engine& core) {
   shown_ = std::max(shown_, v.durable());
 }
 
+/// Before its first step: what it will know of schedules is what is on the disk.
+void judge::coordinator_starts() {
+  world_.server.disk().read([this](store::reader& r) { timetable_.reload(r); });
+}
+
 /// I19: what is rebuilt from the disk is what lived. I20: what was shown does not go back.
 void judge::coordinator_started(engine::engine& core) {
   const engine::engine_view& v = core.view();
-  world_.server.disk().read([this](store::reader& r) { timetable_.reload(r); });
   if (!rolled_back_ && v.durable() < shown_) broken("I20: the revision went back over a restart");
   if (v.count().active > 0) world_.saw("the coordinator came back to active runs");
   if (!before_) return;
@@ -390,7 +396,6 @@ void judge::database_rolled_back() {
   newest_lease_ = {};
   offered_.clear();
   starts_.clear();
-  newest_holder_.clear();
   world_.server.disk().read([this](store::reader& r) {
     durable_ = r.revision();
     for (const auto& row : r.list_runs(every_run)) {
@@ -401,7 +406,6 @@ void judge::database_rolled_back() {
       if (row.run.job.starts_with("key-") && !row.run.retry_of) made_for_.emplace(row.run.job, row.run.id);
       for (const attempt& a : row.attempts) {
         attempts_[a.lease] = {a.state, a.run, a.instance};
-        newest_holder_[a.run] = a.instance;
         ever_held_.emplace(a.instance, a.run);
         newest_lease_ = std::max(newest_lease_, a.lease);
       }
@@ -447,6 +451,13 @@ void judge::legacy_starts(lease_id lease) {
   note(fmt::format("a legacy worker starts lease {}", lease.value));
   if (!offered_to_.contains({uuid{}, lease})) broken("I9: a legacy worker started what it was not offered");
   starts_.insert(lease);
+}
+
+bool judge::has_result(lease_id lease) const {
+  const auto found = attempts_.find(lease);
+  if (found == attempts_.end() || rolled_back_) return false;
+  const attempt_state s = found->second.state;
+  return s == attempt_state::succeeded || s == attempt_state::failed || s == attempt_state::timed_out;
 }
 
 std::pair<lease_id, run_id> judge::any_lease(dice& chance) const {

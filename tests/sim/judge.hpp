@@ -48,6 +48,7 @@ class judge {
   };
   void listens_to(speaker who) { speaker_ = who; }
   void coordinator_dies(engine::engine& core);
+  void coordinator_starts();
   void coordinator_started(engine::engine& core);
   void database_rolled_back();
   /// How many databases there were: what was promised by an earlier one holds no longer.
@@ -68,6 +69,7 @@ class judge {
 
   /// Everything has come to rest: the ledgers against the database.
   void at_the_end();
+  bool has_result(lease_id lease) const;
   /// Some lease that was offered once, and its run.
   std::pair<lease_id, run_id> any_lease(dice& chance) const;
   std::uint64_t trace() const { return trace_; }

@@ -322,10 +322,9 @@ void machine::dial() {
           if (l != life_ || stale) return;
           auto decoded = protocol::decode_coordinator_frame(text, batch_);
           agent::frame f;
-          if (decoded)
-            f.messages = std::move(*decoded);
-          else
-            f.bad = decoded.error().detail;
+          if (!decoded)
+            world_.judge.broken("a worker was sent what it cannot read: " + decoded.error().detail);
+          f.messages = std::move(*decoded);
           feed(std::move(f));
         };
         events.alive = [this, mine, l = life_](std::optional<nanoseconds> pinged) {

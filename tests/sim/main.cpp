@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,8 @@ void check_failed(const char* expression, const char* file, int line, const char
 
 namespace sim {
 namespace {
+
+constexpr std::uint64_t group = 1'000;  ///< of seeds, counted as one test
 
 struct options {
   std::uint64_t seed = 1, runs = 1;
@@ -223,6 +226,12 @@ int simulate(const options& o) {
       sum.seeds, sum.failures.size(), missing, std::size(needed_situations), sum.inputs, median,
       sum.agent_inputs, sum.events, sum.virtual_seconds / 86'400, sum.repeated, took,
       static_cast<double>(sum.seeds) / took, o.jobs);
+  std::set<std::uint64_t> bad_groups;
+  for (const auto& [seed, why] : sum.failures) bad_groups.insert((seed - o.seed) / group);
+  const std::uint64_t groups = (o.runs + group - 1) / group;
+  fmt::print("groups of {} seeds passed: {}, failed: {}; situations met: {}, missing: {}\n", group,
+             groups - std::min<std::uint64_t>(groups, bad_groups.size()), bad_groups.size(),
+             std::size(needed_situations) - missing, missing);
   const bool judged_situations = o.runs >= situations_need_seeds;
   return sum.failures.empty() && !(judged_situations && missing > 0) ? 0 : 1;
 }
@@ -289,8 +298,8 @@ int hunt(const options& o) {
   }
   std::sort(needed.begin(), needed.end());
   const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  fmt::print("planted defects: {} found (median after {} seeds), {} missed; {:.1f} s\n", needed.size(),
-             needed.empty() ? 0 : needed[needed.size() / 2], missed, took);
+  fmt::print("planted defects found: {}, missed: {}; median after {} seeds; {:.1f} s\n", needed.size(),
+             missed, needed.empty() ? 0 : needed[needed.size() / 2], took);
   return missed == 0 ? 0 : 1;
 }
 

@@ -14,8 +14,8 @@
 
 namespace orchestrator::sim {
 
-/// The simulated zones: one jumps by an hour every four minutes, one by two minutes, so that a short run
-/// meets hours that do not exist and hours that come twice.
+/// The simulated zones: they jump every two minutes, one by an hour and one by two minutes, so that a short
+/// run meets times that do not exist and times that come twice.
 zone_table zone_named(const std::string& name);
 
 class timetable_oracle {

@@ -54,6 +54,10 @@ class replayer {
   std::vector<delivery> from_worker(std::vector<protocol::worker_message> messages);
   /// What the worker is sent in place of the coordinator's messages.
   std::vector<protocol::coordinator_message> to_worker(std::vector<protocol::coordinator_message> messages);
+  /// An offer of earlier, once more.
+  protocol::coordinator_message again(const protocol::execute_job& offer) {
+    return {to_worker_.next_copy(), offer};
+  }
 
  private:
   bool translate(protocol::coordinator_message& m);

@@ -45,6 +45,7 @@ inline constexpr const char* needed_situations[] = {
     "the coordinator came back to active runs",
     "a message was delivered twice",
     "a command was delivered twice",
+    "an offer whose result is recorded came again",
     "a submission was replayed",
     "a replay of a purged run",
     "refused: key_reused",

@@ -68,6 +68,7 @@ struct world {
   machine& any_machine();
   void heal();
   bool at_rest();
+  void run_until(nanoseconds end);
 
   std::uint64_t inside_ = 0;
 };

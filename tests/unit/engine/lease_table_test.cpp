@@ -229,7 +229,7 @@ TEST_CASE("an attempt that is lost and revived again and again is given up in th
 
 TEST_CASE("a worker that came back without slots and then fell silent loses what it held") {
   run_spec s = command_spec();
-  s.timeout = 20s;
+  s.timeout = s.kill_grace = 5s;  // its own time and the restart grace end at once
   bench b(s);
   b.worker.drop();
   b.w.restart();

@@ -368,8 +368,8 @@ TEST_CASE("an instance that was let in for its leases gets work when the other o
   b.w.give(session_alive{other.session});
   b.w.settle();
   b.worker.finish(b.offer);
-  b.w.settle();
   b.w.submit(command_spec());
+  b.w.settle();
   SUBCASE("when it leaves") {
     other.finish(other.take_offer());
     other.drop();
