@@ -224,6 +224,16 @@ class Cluster(World):
         except (OSError, ValueError, IndexError):
             return 0
 
+    def threads(self, name):
+        """Where each thread of a process is, for the report about one that hangs."""
+        lines = []
+        for task in pathlib.Path(f"/proc/{self.process(name).pid}/task").glob("*"):
+            try:
+                lines.append(" ".join((task / what).read_text().strip() for what in ("comm", "wchan", "syscall")))
+            except OSError as error:
+                lines.append(str(error))
+        return "\n".join(lines)
+
     def connected(self, *names):
         client = Client(self)
         try:

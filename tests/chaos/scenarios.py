@@ -93,7 +93,10 @@ def wait_for_supervisor(cluster, name, old):
             cluster.restart(name)
         found = cluster.supervisor(name)
         return found and found != old
-    eventually(there, f"{cluster.name}: {name} has a supervisor again", 30 * cluster.slowness)
+    try:
+        eventually(there, f"{cluster.name}: {name} has a supervisor again", 30 * cluster.slowness)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; its daemon is in\n{cluster.threads(name)}") from error
 
 
 @scenario(100, 700, kills="supervisor")
