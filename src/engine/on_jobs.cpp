@@ -13,6 +13,7 @@
 #include "runs.hpp"
 #include "schedules.hpp"
 #include "sessions.hpp"
+#include "space.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -75,7 +76,7 @@ std::optional<refusal> check_version(const core& c, const apply_jobs& in) {
 
 std::optional<refusal> check_all(const core& c, const apply_jobs& in) {
   if (c.stopping) return refuse(errc::unavailable, "The server is stopping.", "", "Try again when it is up.");
-  if (auto full = refuse_change(c)) return full;
+  if (auto full = refuse_growth(c)) return full;
   std::set<std::string> seen;
   for (std::size_t i = 0; i < in.jobs.size(); ++i) {
     const std::string pointer = in.jobs.size() == 1 ? "" : fmt::format("/{}", i);

@@ -10,6 +10,7 @@
 
 #include "requests.hpp"
 #include "runs.hpp"
+#include "space.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -82,6 +83,11 @@ void record(core& c, job_entry& j, const upcoming_instant& i, instant_outcome ou
   put_fact(c, r != nullptr ? "schedule.fired" : "schedule.skipped", "job/" + j.job.name, data.take());
 }
 
+bool is_decided(const core& c, const job_entry& j, wall_time instant) {
+  const auto known = c.recent_instants.find(j.job.name);
+  return known != c.recent_instants.end() && known->second.contains(instant);
+}
+
 // What the overlap rule says about an instant while earlier runs live; nothing: go ahead.
 std::optional<std::string> overlap_objection(core& c, job_entry& j) {
   const run_set& live = j.name->live;
@@ -111,8 +117,7 @@ instant_outcome outcome_of(const upcoming_instant& i, bool late) {
 }
 
 void decide(core& c, job_entry& j, const upcoming_instant& i, bool late) {
-  const auto known = c.recent_instants.find(j.job.name);
-  if (known != c.recent_instants.end() && known->second.contains(i.instant)) return;
+  if (is_decided(c, j, i.instant)) return;
   if (j.job.paused || j.job.schedule_paused)
     return record(c, j, i, instant_outcome::paused, nullptr, "paused");
   if (c.counts.queued + c.counts.retry_wait >= c.settings.max_queued_runs) {
@@ -131,8 +136,7 @@ void decide(core& c, job_entry& j, const upcoming_instant& i, bool late) {
 }
 
 void record_missed(core& c, job_entry& j, const upcoming_instant& i) {
-  const auto known = c.recent_instants.find(j.job.name);
-  if (known != c.recent_instants.end() && known->second.contains(i.instant)) return;
+  if (is_decided(c, j, i.instant)) return;
   const bool paused = j.job.paused || j.job.schedule_paused;
   record(c, j, i, paused ? instant_outcome::paused : instant_outcome::missed, nullptr,
          paused ? "paused" : "catch_up");
@@ -170,6 +174,22 @@ void check_cursor(core& c, job_entry& j) {
           j.job.name, to_rfc3339(*j.job.cursor)));
   j.job.cursor = c.now.wall;
   c.step.rest.emplace_back(put_cursor{j.job.name, *j.job.cursor});
+}
+
+// After a restore: instants that the lost database may have decided do not fire again.
+void miss_restored(core& c, job_entry& j) {
+  if (!c.restored_at || *j.job.cursor >= *c.restored_at) return;
+  const wall_time until = std::min(*c.restored_at, c.now.wall);
+  wall_time at = until;
+  for (std::size_t n = 0; n < limits::restored_instants && *j.job.cursor < at; ++n) {
+    const auto found = j.times->latest(*j.job.cursor, at);
+    if (!found) break;
+    if (!is_decided(c, j, found->instant)) record(c, j, *found, instant_outcome::missed, nullptr, "restored");
+    at = found->instant - milliseconds{1};
+  }
+  if (*j.job.cursor >= until) return;
+  j.job.cursor = until;
+  c.step.rest.emplace_back(put_cursor{j.job.name, until});
 }
 
 }  // namespace
@@ -214,6 +234,7 @@ void arm_schedule(core& c, job_entry& j) {
   }
   if (!j.job.cursor) j.job.cursor = c.now.wall;
   check_cursor(c, j);
+  miss_restored(c, j);
   const auto next = j.times->next(*j.job.cursor);
   if (!next) return;
   j.due = next->instant;
@@ -221,8 +242,8 @@ void arm_schedule(core& c, job_entry& j) {
 }
 
 bool fire_due(core& c) {
-  // With a full disk no run could be stored. The instants wait, and then follow their catch-up rule.
-  if (c.disk_full || c.stopping || c.instants_wanted) return false;
+  // Without room for new work the instants wait, and then follow their catch-up rule.
+  if (space_of(c) != space_level::ample || c.stopping || c.instants_wanted) return false;
   for (std::size_t fired = 0; !c.due.empty() && c.due.begin()->first <= c.now.wall; ++fired) {
     if (fired == jobs_a_step) return true;
     fire(c, c.jobs.find(c.due.begin()->second)->second);

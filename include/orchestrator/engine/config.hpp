@@ -4,6 +4,15 @@
 #include <orchestrator/base/limits.hpp>
 #include <orchestrator/base/time.hpp>
 
+namespace orchestrator::limits {
+inline constexpr std::uint64_t disk_reserve =
+    512 * 1024 * 1024;  ///< less than this is left: new work is refused, output of jobs is dropped
+inline constexpr std::uint64_t disk_reserve_share = 20;  ///< but never more than a twentieth of the disk
+inline constexpr std::uint64_t ballast =
+    64 * 1024 * 1024;  ///< held on the disk for commits in flight when it is full; at most half the reserve
+inline constexpr std::size_t restored_instants = 100;  ///< recorded as missed per job after a restore
+}  // namespace orchestrator::limits
+
 namespace orchestrator::engine {
 
 struct config {
@@ -11,8 +20,9 @@ struct config {
   milliseconds ping_interval{
       20'000};  ///< the session's is min(this, smallest TTL / 3); the core says when it changes
   milliseconds ping_timeout{10'000};
-  milliseconds stale_after{90'000};     ///< since the last frame: shown as stale
-  milliseconds offline_after{180'000};  ///< shown as offline
+  milliseconds stale_after{90'000};                   ///< since the last frame: shown as stale
+  milliseconds offline_after{180'000};                ///< shown as offline
+  std::uint64_t disk_reserve = limits::disk_reserve;  ///< bytes; 0: only a full disk refuses work
   std::size_t max_queued_runs = limits::queued_runs;
   std::size_t max_jobs = limits::jobs;
   std::size_t max_schedules = limits::schedules;

@@ -27,6 +27,14 @@ struct upcoming_instant {
   std::string note;  ///< "", gap_shifted, fold_first, fold_second
 };
 
+/// How much the disk still takes.
+enum class space_level {
+  ample,
+  low,   ///< no new work, and no output of jobs
+  full,  ///< nothing is stored at present
+};
+const char* to_string(space_level l);
+
 class engine_view {
  public:
   virtual ~engine_view() = default;
@@ -46,6 +54,7 @@ class engine_view {
     std::size_t queued = 0, active = 0, retry_wait = 0, unknown = 0, workers_online = 0;
   };
   virtual totals count() const = 0;
+  virtual space_level space() const = 0;
 };
 
 }  // namespace orchestrator::engine
