@@ -4,15 +4,6 @@
 #include <orchestrator/base/limits.hpp>
 #include <orchestrator/base/time.hpp>
 
-namespace orchestrator::limits {
-inline constexpr std::uint64_t disk_reserve =
-    512 * 1024 * 1024;  ///< less than this is left: new work is refused, output of jobs is dropped
-inline constexpr std::uint64_t disk_reserve_share = 20;  ///< but never more than a twentieth of the disk
-inline constexpr std::uint64_t ballast =
-    64 * 1024 * 1024;  ///< held on the disk for commits in flight when it is full; at most half the reserve
-inline constexpr std::size_t restored_instants = 100;  ///< recorded as missed per job after a restore
-}  // namespace orchestrator::limits
-
 namespace orchestrator::engine {
 
 struct config {
