@@ -3,12 +3,15 @@
 #include <cstdio>
 
 #include <fmt/format.h>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/cli/cli.hpp>
 #include <orchestrator/engine/timetable.hpp>
 #include <orchestrator/server/server.hpp>
 #include <orchestrator/server/zones.hpp>
+#include <orchestrator/store/maintenance.hpp>
 #include <orchestrator/telemetry/log.hpp>
 #include <orchestrator/worker/worker.hpp>
 
@@ -69,6 +72,7 @@ int run_server(const settings& s) {
   o.engine.ping_timeout = o.websocket.ping_timeout;
   o.engine.stale_after = s.duration("stale-after");
   o.engine.offline_after = s.duration("offline-after");
+  o.engine.disk_reserve = static_cast<std::uint64_t>(s.number("disk-reserve")) * 1024 * 1024;
   o.retain_age = s.duration("retain-age");
   o.retain_count = static_cast<std::uint64_t>(s.number("retain-count"));
   return orchestrator::server::run_server(std::move(o));
@@ -151,11 +155,52 @@ std::optional<orchestrator::refusal> check_schedule(const orchestrator::schedule
   return wrong;
 }
 
+using orchestrator::cli::offline_outcome;
+namespace json = boost::json;
+namespace store = orchestrator::store;
+
+offline_outcome refused(const store::open_failure& f) { return {f.exit_code, f.message, nullptr}; }
+
+offline_outcome check_data_dir(const std::string& dir) {
+  const auto findings = store::check_data_dir(dir);
+  if (!findings) return refused(findings.error());
+  json::array list;
+  for (const store::check_finding& f : *findings)
+    list.push_back(json::object{{"id", f.id},
+                                {"title", f.title},
+                                {"ok", f.ok()},
+                                {"offenders", json::array(f.offenders.begin(), f.offenders.end())}});
+  return {0, "", std::move(list)};
+}
+
+offline_outcome back_up(const std::string& dir, const std::string& target) {
+  const auto made = store::back_up(dir, target, orchestrator::read_wall_clock());
+  if (!made) return refused(made.error());
+  return {0, "",
+          json::object{{"path", made->path.string()},
+                       {"bytes", made->bytes},
+                       {"runs", made->runs},
+                       {"last_number", made->last_number}}};
+}
+
+offline_outcome restore(const std::string& backup, const std::string& dir, bool replace) {
+  const auto done = store::restore(backup, dir, replace, orchestrator::read_wall_clock());
+  if (!done) return refused(done.error());
+  json::object o{{"data_dir", dir}, {"runs", done->runs}, {"backed_up_at", nullptr}, {"replaced", nullptr}};
+  if (done->backed_up_at) o["backed_up_at"] = orchestrator::to_rfc3339(*done->backed_up_at);
+  if (!done->replaced.empty()) o["replaced"] = done->replaced.string();
+  return {0, "", std::move(o)};
+}
+
+orchestrator::cli::offline_tools offline_tools() {
+  return {[] { return orchestrator::server::default_data_dir().string(); }, check_data_dir, back_up, restore};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const auto choice = orchestrator::cli::parse_role(argc, argv);
-  if (!choice) return orchestrator::cli::run_client(argc, argv, check_schedule);
+  if (!choice) return orchestrator::cli::run_client(argc, argv, check_schedule, offline_tools());
   if (!choice->request) return choice->exit_code;
   const settings& s = choice->request->values;
   int code = 0;

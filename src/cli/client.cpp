@@ -59,7 +59,7 @@ CLI::App* add_verb(CLI::App& noun, const std::string& name, const std::string& h
   return verb;
 }
 
-int run_client(int argc, char** argv, schedule_check check) {
+int run_client(int argc, char** argv, schedule_check check, offline_tools tools) {
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app(intro);
   app.name("orchestrator");
@@ -73,6 +73,7 @@ int run_client(int argc, char** argv, schedule_check check) {
   app.add_option("--config", config, "settings file, table [client]")->type_name("FILE");
   selection chosen;
   chosen.check = std::move(check);
+  chosen.tools = std::move(tools);
   add_run_commands(app, chosen);
   add_job_commands(app, chosen);
   add_schedule_commands(app, chosen);
@@ -80,6 +81,7 @@ int run_client(int argc, char** argv, schedule_check check) {
   add_worker_commands(app, chosen);
   add_queue_commands(app, chosen);
   add_event_commands(app, chosen);
+  add_server_commands(app, chosen);
   add_system_commands(app, chosen);
   add_dev_command(app, chosen);
   app.footer(outro);

@@ -28,6 +28,7 @@ struct selection {
   std::function<int(session&)> action;
   bool offline = false;  ///< needs no server
   schedule_check check;
+  offline_tools tools;
 };
 
 void add_run_commands(CLI::App& root, selection& chosen);       // run …, submit, status, logs, wait, why
@@ -38,6 +39,7 @@ void add_worker_commands(CLI::App& root, selection& chosen);    // worker …
 void add_queue_commands(CLI::App& root, selection& chosen);     // queue …
 void add_event_commands(CLI::App& root, selection& chosen);     // event …
 void add_system_commands(CLI::App& root, selection& chosen);    // config, version
+void add_server_commands(CLI::App& root, selection& chosen);    // server …
 void add_dev_command(CLI::App& root, selection& chosen);        // dev
 
 struct loaded_files;

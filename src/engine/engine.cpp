@@ -8,6 +8,7 @@
 #include "on_worker.hpp"
 #include "requests.hpp"
 #include "schedules.hpp"
+#include "space.hpp"
 #include "state.hpp"
 #include "step.hpp"
 

@@ -20,6 +20,7 @@ constexpr std::size_t losses_a_step = 500;
 // A database is rolled back a few times in its life; only a peer that plays with its highest_lease makes
 // more.
 constexpr std::size_t lease_holes_max = 256;
+constexpr std::uint64_t lease_jump = std::uint64_t{1} << 32;
 
 std::int64_t ms(nanoseconds d) { return std::chrono::duration_cast<milliseconds>(d).count(); }
 
@@ -316,16 +317,20 @@ void drop_durable_loose(core& c) {
   std::erase_if(c.loose, [&](const auto& entry) { return entry.second.number <= c.gate.durable(); });
 }
 
-void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id) {
-  if (planted(defect::counter_not_raised)) return;
-  constexpr std::uint64_t jump = std::uint64_t{1} << 32;
-  if (seen <= c.lease_counter || seen.value > std::numeric_limits<std::int64_t>::max() - 2 * jump) return;
-  const std::uint64_t before = c.lease_counter.value;
-  c.lease_counter = lease_id{seen.value + jump};
-  const lease_id first = open_hole(c, lease_id{before + 1});
+void jump_lease_counter(core& c, lease_id seen) {
+  const lease_id first = open_hole(c, lease_id{c.lease_counter.value + 1});
+  c.lease_counter = lease_id{seen.value + lease_jump};
   if (c.lease_holes.contains(first) || c.lease_holes.size() < lease_holes_max)
     c.lease_holes[first] = c.lease_counter;
   c.step.first.emplace_back(put_lease_hole{first, c.lease_counter});
+}
+
+void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id) {
+  if (planted(defect::counter_not_raised)) return;
+  if (seen <= c.lease_counter || seen.value > std::numeric_limits<std::int64_t>::max() - 2 * lease_jump)
+    return;
+  const std::uint64_t before = c.lease_counter.value;
+  jump_lease_counter(c, seen);
   log(c, note_level::warning,
       fmt::format("Worker {} has seen lease {}, beyond our counter {}: the database seems to be older than "
                   "the worker. "

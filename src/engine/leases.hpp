@@ -42,7 +42,10 @@ void check_worker(core& c, worker_entry& w);
 void refresh_capacity(core& c, worker_entry& w);
 /// Pings must come at least three times per smallest TTL on its connection.
 void refresh_ping_interval(core& c, worker_entry& w);
-/// Rule 10: the counter jumps beyond what a worker has seen, after a rolled-back database.
+/// Rule 10: the counter jumps 2^32 beyond `seen`. Leases up to there may have been issued by a database that
+/// is gone, and are not ours to settle.
+void jump_lease_counter(core& c, lease_id seen);
+/// The same if a worker has seen more than we issued: the database was rolled back.
 void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id);
 /// Whether this database ever issued that lease; one that a jump of the counter left out it did not.
 bool was_issued(const core& c, lease_id lease);

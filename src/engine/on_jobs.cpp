@@ -13,6 +13,7 @@
 #include "runs.hpp"
 #include "schedules.hpp"
 #include "sessions.hpp"
+#include "space.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -122,7 +123,7 @@ std::optional<refusal> check_calendar_list(const core& c, const apply_jobs& in) 
 
 std::optional<refusal> check_all(const core& c, const apply_jobs& in) {
   if (c.stopping) return refuse(errc::unavailable, "The server is stopping.", "", "Try again when it is up.");
-  if (auto full = refuse_change(c)) return full;
+  if (auto full = refuse_growth(c)) return full;
   if (c.instants_wanted) {
     return refuse(errc::unavailable, "The clock was set; what was decided around its new time is being read.",
                   "", "Try again in a moment.");

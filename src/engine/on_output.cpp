@@ -10,6 +10,7 @@
 #include "on_worker.hpp"
 #include "runs.hpp"
 #include "sessions.hpp"
+#include "space.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -31,6 +32,13 @@ void put_late_event(core& c, const session_entry& s, const protocol::event& e, c
   attempt changed = *row;
   changed.last_event = *e.n;
   put_loose(c, std::move(changed));
+}
+
+// While room is scarce output is not kept: what is left of a piece moves its stream's end, so that a reader
+// sees the gap.
+void drop_for_room(std::uint64_t& offset, std::string_view& data) {
+  offset += data.size();
+  data = {};
 }
 
 // True if this event was not seen before; remembers its number.
@@ -76,6 +84,7 @@ void store_output(core& c, attempt_entry& a, const std::string& stream, std::uin
   const std::uint64_t skip = end > offset ? end - offset : 0;
   std::uint64_t from = offset + skip;
   std::string_view rest = data.substr(skip);
+  if (space_of(c) != space_level::ample) drop_for_room(from, rest);
   do {
     const std::string_view piece = rest.substr(0, limits::output_chunk);
     c.step.chunks.push_back({a.row.lease, stream, from, std::string(piece), a.run->spec->spec.output_limit});
@@ -100,7 +109,10 @@ bool on_job_output(core& c, session_entry& s, const protocol::worker_message& m,
     // Its run ended without it. Output is delivered all the same; the store knows where its stream ended.
     if (rows == nullptr) return wait_for_rows(c, s, o.lease), false;
     if (loose_row(c, s.worker, *rows, o.lease) != nullptr) {
-      c.step.chunks.push_back({o.lease, o.stream, o.offset, o.data, limits::output_default});
+      std::uint64_t from = o.offset;
+      std::string_view data = o.data;
+      if (space_of(c) != space_level::ample) drop_for_room(from, data);
+      c.step.chunks.push_back({o.lease, o.stream, from, std::string(data), limits::output_default});
       c.step.output_of.push_back(o.lease);
     }
   }

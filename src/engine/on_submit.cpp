@@ -8,6 +8,7 @@
 #include "leases.hpp"
 #include "requests.hpp"
 #include "runs.hpp"
+#include "space.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -150,15 +151,11 @@ void refuse_ended(core& c, request_id request, run_state state) {
 
 }  // namespace
 
-std::optional<refusal> refuse_change(const core& c) {
-  if (!c.disk_full) return std::nullopt;
-  return refuse(errc::no_space, "The disk is full, so no change is taken; what runs goes on.", "",
-                "Free some space; the server goes on by itself.");
-}
+std::optional<refusal> refuse_change(const core& c) { return c.disk_full ? refuse_growth(c) : std::nullopt; }
 
 std::optional<refusal> refuse_new_work(const core& c, std::size_t runs) {
   if (c.stopping) return refuse(errc::unavailable, "The server is stopping.", "", "Try again when it is up.");
-  if (auto full = refuse_change(c)) return full;
+  if (auto full = refuse_growth(c)) return full;
   if (c.counts.queued + c.counts.retry_wait + runs > c.settings.max_queued_runs) {
     return refuse(errc::limit, fmt::format("{} runs are waiting already.", c.settings.max_queued_runs), "",
                   "Wait until some have run, or cancel some.");

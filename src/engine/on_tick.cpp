@@ -12,6 +12,7 @@
 #include "runs.hpp"
 #include "schedules.hpp"
 #include "sessions.hpp"
+#include "space.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -76,8 +77,7 @@ void store_buckets(core& c) {
 std::optional<wall_time> next_wall_deadline(const core& c) {
   std::optional<wall_time> next;
   if (!c.delayed.empty()) next = c.delayed.begin()->first;
-  const bool may_fire = !c.due.empty() && !c.disk_full && !c.stopping && !c.instants_wanted;
-  if (may_fire && (!next || c.due.begin()->first < *next)) next = c.due.begin()->first;
+  if (!c.due.empty() && may_fire(c) && (!next || c.due.begin()->first < *next)) next = c.due.begin()->first;
   return next;
 }
 
@@ -147,14 +147,6 @@ void on(core& c, const output_persisted& in) {
     s.waits_output = 0;
     resume(c, s, nullptr);
   }
-}
-
-void on(core& c, const space_changed& in) {
-  if (c.disk_full == in.full) return;
-  c.disk_full = in.full;
-  log(c, note_level::warning,
-      in.full ? "The disk is full: new work is refused until there is room again."
-              : "The disk has room again.");
 }
 
 void on(core& c, const fetched& in) {

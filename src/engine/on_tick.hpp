@@ -8,7 +8,6 @@ namespace orchestrator::engine {
 void on(core& c, const started& in);  // restore.cpp
 void on(core& c, const persisted& in);
 void on(core& c, const output_persisted& in);
-void on(core& c, const space_changed& in);
 void on(core& c, const fetched& in);
 void on(core& c, const stalled& in);
 void on(core& c, const tick& in);

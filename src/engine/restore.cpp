@@ -202,6 +202,28 @@ void restore_outputs(core& c, const snapshot& from) {
   }
 }
 
+// Rule 10: what a backup cannot know. The lost database may have issued leases and started runs since.
+void settle_restored(core& c, const std::vector<const run*>& runs) {
+  jump_lease_counter(c, c.lease_counter);
+  std::size_t unknown = 0;
+  for (const run* row : runs) {
+    run_entry& r = *c.runs.find(row->id);
+    if (!r.spec->spec.at_most_once || r.state == run_state::unknown) continue;
+    if (attempt_entry* a = live_attempt(r))
+      lose_attempt(c, *a, "restored");
+    else
+      make_unknown(c, r, "restored", {});
+    ++unknown;
+  }
+  put_fact(c, "server.restored", "server",
+           fact_data().add("lease_counter", c.lease_counter).add("unknown", unknown).take());
+  log(c, note_level::warning,
+      fmt::format(
+          "The database was restored from a backup: leases go on at {}, and {} at_most_once runs that "
+          "had not ended are unknown until `run resolve` or a late result settles them.",
+          c.lease_counter.value, unknown));
+}
+
 }  // namespace
 
 void on(core& c, const started& in) {
@@ -214,6 +236,7 @@ void on(core& c, const started& in) {
   c.issued_number = from.last_number;
   c.lease_counter = from.lease_counter;
   c.lease_holes = from.lease_holes;
+  c.restored_at = from.restored_at;
   c.started_at = c.clock;
   c.last_wall = c.now.wall;
   c.instants_offset = wall_offset(c);
@@ -239,6 +262,7 @@ void on(core& c, const started& in) {
   for (const attempt* row : attempts) restore_attempt(c, *row);
   restore_outputs(c, from);
   for (const run* row : runs) restore_waiting(c, *row);
+  if (from.restored_now) settle_restored(c, runs);
   for (auto& [name, j] : c.jobs) arm_schedule(c, j);
 }
 

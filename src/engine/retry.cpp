@@ -55,13 +55,8 @@ void after_loss(core& c, attempt_entry& a) {
   ++r.losses;
   touch(c, r);
   if (r.state == run_state::unknown) return;
-  if (r.spec->spec.at_most_once && !planted(defect::at_most_once_retried)) {
-    set_state(c, r, run_state::unknown, a.row.reason);
-    put_fact(
-        c, "run.unknown", subject_of(r),
-        fact_data().add("job", r.name->text).add("lease", a.row.lease).add("reason", a.row.reason).take());
-    return;
-  }
+  if (r.spec->spec.at_most_once && !planted(defect::at_most_once_retried))
+    return make_unknown(c, r, a.row.reason, a.row.lease);
   if (r.losses >= policy.max_lost) return finish_run(c, r, run_state::failed, "worker_lost", a.row.lease);
   wait_and_retry(c, r, doubled(c, policy.backoff, r.failures + r.losses - 1, policy.max_backoff),
                  a.row.reason);

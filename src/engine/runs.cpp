@@ -258,6 +258,15 @@ void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, le
   if (!r.name->live.empty()) place_run(c, **r.name->live.begin());
 }
 
+void make_unknown(core& c, run_entry& r, std::string_view reason, lease_id lease) {
+  stop_waiting(c, r);
+  set_state(c, r, run_state::unknown, reason);
+  fact_data data;
+  data.add("job", r.name->text);
+  if (lease) data.add("lease", lease);
+  put_fact(c, "run.unknown", subject_of(r), data.add("reason", reason).take());
+}
+
 void retry_run_later(core& c, run_entry& r, milliseconds delay, std::string_view reason) {
   stop_waiting(c, r);
   set_state(c, r, run_state::retry_wait, reason);

@@ -42,6 +42,8 @@ void announce(core& c, run_entry& r);
 void set_state(core& c, run_entry& r, run_state to, std::string_view reason);
 /// Ends it: out of every index, and out of memory once that is durable.
 void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, lease_id deciding = {});
+/// Its end cannot be known: it waits for a late result or a person.
+void make_unknown(core& c, run_entry& r, std::string_view reason, lease_id lease);
 /// Waits `delay`, then is queued again.
 void retry_run_later(core& c, run_entry& r, milliseconds delay, std::string_view reason);
 /// Its backoff is over.

@@ -11,6 +11,7 @@
 #include "ledger.hpp"
 #include "requests.hpp"
 #include "runs.hpp"
+#include "space.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -195,11 +196,6 @@ void fire(core& c, job_entry& j) {
   arm_schedule(c, j);
 }
 
-bool may_fire(const core& c) {
-  // With a full disk no run could be stored. The instants wait, and then follow their catch-up rule.
-  return !c.disk_full && !c.stopping && !c.instants_wanted;
-}
-
 // A cursor in the far future comes from a clock that was wrong once. What was decided ahead of time is taken
 // back, but for the runs, which were made.
 void check_cursor(core& c, job_entry& j) {
@@ -219,6 +215,15 @@ day_filter filter_of(const core& c, const schedule& s) {
   for (const std::string& name : s.include) days.include.push_back(c.calendars.at(name));
   for (const std::string& name : s.exclude) days.exclude.push_back(c.calendars.at(name));
   return days;
+}
+
+// After a restore: instants that the lost database may have decided do not fire again.
+void miss_restored(core& c, job_entry& j) {
+  if (!c.restored_at || *j.job.cursor >= *c.restored_at) return;
+  const wall_time until = std::min(*c.restored_at, now_of(c, j));
+  std::size_t share = limits::restored_instants;
+  if (*j.job.cursor < until && !account(c, j, until, "restored", share)) j.job.cursor = until;
+  c.step.rest.emplace_back(put_cursor{j.job.name, *j.job.cursor});
 }
 
 }  // namespace
@@ -264,10 +269,15 @@ void arm_schedule(core& c, job_entry& j) {
   }
   if (!j.job.cursor) j.job.cursor = now_of(c, j);
   check_cursor(c, j);
+  miss_restored(c, j);
   const auto next = j.times->next_of_any_kind(*j.job.cursor);
   if (!next) return;
   j.due = *next + j.delay;
   c.due.insert({*j.due, j.job.name});
+}
+
+bool may_fire(const core& c) {
+  return space_of(c) == space_level::ample && !c.stopping && !c.instants_wanted;
 }
 
 bool fire_due(core& c) {

@@ -15,6 +15,9 @@ bool has_zone(const core& c, const std::string& name);
 /// Makes the job's calendar if its zone is here, and files its next instant.
 void arm_schedule(core& c, job_entry& j);
 void disarm_schedule(core& c, job_entry& j);
+/// Without room for new work the instants wait, and then follow their catch-up rule; likewise while the
+/// server stops or what was decided before is being read again.
+bool may_fire(const core& c);
 /// Decides the instants that are due. Bounded: true if more are due still.
 bool fire_due(core& c);
 /// Decides what is due of one job now, by the rule that held until now: a pause or an edit at the very

@@ -272,6 +272,7 @@ struct step_work {
   std::vector<std::pair<output, bool>> gated;  ///< true: also waits for all output issued so far
   std::vector<output> direct;                  ///< exempt from the gate
   std::vector<lookup> lookups;
+  std::optional<std::uint64_t> ballast;
   std::vector<run_id> changed;
   std::vector<lease_id> output_of;
   bool facts = false;
@@ -283,7 +284,10 @@ struct core {
   config settings;
   bool running = false;  ///< `started` came
   bool stopping = false;
-  bool disk_full = false;
+  bool disk_full = false;  ///< a commit found no room
+  bool disk_low = false;   ///< by the last measurement
+  bool ballast_held = false;
+  std::uint64_t disk_free = 0;
   uuid cluster;
   std::uint64_t term = 0;
   random_source random;
@@ -332,6 +336,7 @@ struct core {
   std::deque<backfill_schedule> backfills;      ///< the first is under way
   std::optional<std::uint64_t> backfill_waits;  ///< until this batch is durable, then its look-up is made
   nanoseconds instants_offset{0};  ///< wall less monotonic time when the ledgers were read from the store
+  std::optional<wall_time> restored_at;  ///< instants up to here were decided by a database that is gone
   std::optional<std::uint64_t> instants_wanted;  ///< schedules wait: they are read again behind this batch
   std::optional<wall_time> instants_asked;       ///< the `after` of the look-up under way
 
@@ -370,6 +375,7 @@ class live_view final : public engine_view {
                                                       std::size_t count) const override;
   totals count() const override;
   std::vector<queue_status> queues() const override;
+  space_level space() const override;
 
  private:
   const core& core_;

@@ -45,9 +45,9 @@ void send_to(core& c, const session_entry& s, protocol::coordinator_message m, b
 }
 
 void respond(core& c, request_id request, decltype(answer::body) body) {
-  // It says nothing that could be taken back, and behind the gate it would wait for the very disk that is
-  // full.
-  if (const auto* refused = std::get_if<refusal>(&body); refused && refused->code == errc::no_space) {
+  // On a full disk the gate may be shut for hours, and this says only that.
+  const auto* refused = std::get_if<refusal>(&body);
+  if (refused != nullptr && refused->code == errc::no_space) {
     c.step.direct.emplace_back(answer{request, std::move(body)});
     return;
   }
@@ -158,6 +158,7 @@ void finish_step(core& c, effects& out) {
       c.gate.hold(std::move(what), c.issued_number, waits_for_output ? c.issued_output : 0);
   }
   out.lookups = std::move(w.lookups);
+  out.ballast = w.ballast;
   out.outputs = std::move(w.direct);
   c.gate.release(released);
   w = step_work{};

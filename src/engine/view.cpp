@@ -6,6 +6,7 @@
 
 #include <orchestrator/base/text.hpp>
 
+#include "space.hpp"
 #include "state.hpp"
 
 namespace orchestrator::engine {
@@ -21,6 +22,17 @@ protocol::presence presence_of(const core& c, const worker_entry& w, mono_time c
 }
 
 }  // namespace
+
+const char* to_string(space_level l) {
+  switch (l) {
+    case space_level::ample: return "ok";
+    case space_level::low: return "low";
+    case space_level::full: break;
+  }
+  return "full";
+}
+
+space_level live_view::space() const { return space_of(core_); }
 
 std::vector<protocol::worker_status> live_view::workers(mono_time now) const {
   const mono_time clock = now - core_.stalls;

@@ -26,8 +26,9 @@ constexpr std::array<std::uint16_t, run_states> run_steps = [] {
   const auto from = [&](run_state s) -> std::uint16_t& { return steps[static_cast<std::size_t>(s)]; };
   // active, succeeded and failed come from a dispatch, or from an attempt thought lost that is heard of
   // again.
-  from(queued) = to({active, succeeded, failed, cancelled, expired, skipped});
-  from(retry_wait) = to({queued, active, succeeded, failed, cancelled, expired});
+  // unknown: after a restore nobody can say whether an at_most_once run was started meanwhile.
+  from(queued) = to({active, unknown, succeeded, failed, cancelled, expired, skipped});
+  from(retry_wait) = to({queued, active, unknown, succeeded, failed, cancelled, expired});
   from(active) = to({retry_wait, unknown, succeeded, failed, cancelled});
   from(unknown) = to({succeeded, failed, cancelled});
   return steps;

@@ -30,6 +30,7 @@ asio::awaitable<net::http_response> status(api& a, net::http_request) {
   o["cluster"] = to_string(a.core.view().cluster());
   o["term"] = a.core.view().term();
   o["started_at"] = to_rfc3339(a.started_at);
+  o["disk"] = engine::to_string(a.core.view().space());
   o["runs"] = std::move(runs);
   o["workers"] = std::move(workers);
   co_return reply(a, o);

@@ -2,6 +2,7 @@
 // to the store first, then outputs that are already past the gate, then look-ups.
 #include "coordinator.hpp"
 
+#include <sys/statvfs.h>
 #include <algorithm>
 
 #include <boost/asio/as_tuple.hpp>
@@ -22,6 +23,7 @@ constexpr auto use_awaitable = asio::use_awaitable;
 /// How often the loop proves that it is scheduled. A quarter of the threshold, so that a stall is never
 /// missed.
 constexpr auto pulse_interval = std::chrono::milliseconds{250};
+constexpr auto space_interval = std::chrono::seconds{1};
 
 engine_time clock_now() { return {read_mono_clock(), read_wall_clock()}; }
 
@@ -62,15 +64,24 @@ store::store_events coordinator::events() {
       read_on();
     });
   };
-  e.space = [this](bool full) { asio::post(io_, [this, full] { feed(engine::space_changed{full}); }); };
+  e.space = [this](bool full) {
+    asio::post(io_, [this, full] {
+      measure_space();  // before: what came through may have done so on what was held back
+      feed(engine::space_changed{full});
+    });
+  };
   return e;
 }
 
-void coordinator::start(std::unique_ptr<store::store> store_ptr, orchestrator::snapshot snapshot) {
+void coordinator::start(std::unique_ptr<store::store> store_ptr, orchestrator::snapshot snapshot,
+                        std::filesystem::path disk) {
   store_ = std::move(store_ptr);
+  disk_ = std::move(disk);
   last_pulse_ = read_mono_clock();
   feed(engine::started{std::move(snapshot), system_random()});
+  measure_space();
   net::spawn(io_.get_executor(), "stall watch", watch_for_stalls());
+  net::spawn(io_.get_executor(), "space watch", watch_space());
 }
 
 void coordinator::stop() {
@@ -147,6 +158,7 @@ void coordinator::feed(engine::input in) {
 void coordinator::carry_out(engine::effects effects) {
   if (effects.commit_output) store_->commit_output(std::move(*effects.commit_output));
   if (effects.commit) store_->commit(std::move(*effects.commit));
+  if (effects.ballast) store_->hold_ballast(*effects.ballast);
   for (engine::output& o : effects.outputs) carry_out(o);
   for (engine::lookup& l : effects.lookups) look_up(l);
 }
@@ -302,6 +314,20 @@ asio::awaitable<void> coordinator::watch_for_stalls() {
     armed_for_.reset();
     arm_timer();
   }
+}
+
+asio::awaitable<void> coordinator::watch_space() {
+  while (!stopping_) {
+    co_await net::sleep_for(space_interval);
+    measure_space();
+  }
+}
+
+void coordinator::measure_space() {
+  struct ::statvfs found{};
+  if (::statvfs(disk_.c_str(), &found) != 0) return;
+  feed(engine::space_measured{std::uint64_t{found.f_bavail} * found.f_frsize,
+                              std::uint64_t{found.f_blocks} * found.f_frsize});
 }
 
 // ---- worker sessions

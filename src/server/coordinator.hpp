@@ -3,6 +3,7 @@
 // here.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -30,7 +31,9 @@ class coordinator {
   coordinator(asio::io_context& io, const engine::config& settings, net::websocket_options websocket);
 
   /// Gives the engine its first input and starts the timers. Once, after the store was opened with events().
-  void start(std::unique_ptr<store::store> store_ptr, orchestrator::snapshot snapshot);
+  /// `disk` is where the room is measured.
+  void start(std::unique_ptr<store::store> store_ptr, orchestrator::snapshot snapshot,
+             std::filesystem::path disk);
   /// What the store is to call: each posts to the I/O thread.
   store::store_events events();
 
@@ -68,7 +71,9 @@ class coordinator {
 
   const engine::engine_view& view() const { return engine_.view(); }
   store::store& disk() { return *store_; }
-  bool ready() const { return store_ != nullptr && !stopping_; }
+  bool ready() const {
+    return store_ != nullptr && !stopping_ && view().space() != engine::space_level::full;
+  }
   bool stopping() const { return stopping_; }
   /// No new work from here on; waiters are released.
   void stop();
@@ -97,6 +102,8 @@ class coordinator {
   void flush(worker_session& session);
   void arm_timer();
   asio::awaitable<void> watch_for_stalls();
+  asio::awaitable<void> watch_space();
+  void measure_space();
   void on_frame(session_id id, std::string frame);
   void hold_back(session_id id);
   void read_on();
@@ -105,6 +112,7 @@ class coordinator {
   net::websocket_options websocket_options_;
   orchestrator::engine::engine engine_;
   std::unique_ptr<store::store> store_;
+  std::filesystem::path disk_;
   asio::steady_timer timer_;
   std::optional<mono_time> armed_for_;
   mono_time last_pulse_{};

@@ -100,7 +100,7 @@ int daemon::open() {
     }
     auth_ = std::move(*tokens);
   }
-  core_.start(std::move(opened->store_ptr), std::move(opened->snapshot));
+  core_.start(std::move(opened->store_ptr), std::move(opened->snapshot), options_.data_dir);
   return 0;
 }
 

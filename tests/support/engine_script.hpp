@@ -69,6 +69,12 @@ class fake_disk {
     durable_output_ = 0;
   }
 
+  /// As `server restore` leaves it: what is durable is what the backup had.
+  void restored(wall_time at) {
+    restored_at = at;
+    restored_number = durable_;
+  }
+
   orchestrator::snapshot reopen(wall_time now) {
     orchestrator::snapshot s;
     s.cluster = cluster;
@@ -76,6 +82,8 @@ class fake_disk {
     s.last_number = durable_;
     s.lease_counter = lease_counter;
     s.lease_holes = lease_holes;
+    s.restored_at = restored_at;
+    s.restored_now = restored_at && restored_number == durable_;
     s.spec_counter = specs.empty() ? spec_id{} : specs.rbegin()->first;
     std::set<spec_id> used;
     for (const auto& [id, r] : runs) {
@@ -240,6 +248,8 @@ class fake_disk {
     CHECK(live <= 1);  // I3
   }
 
+  std::optional<wall_time> restored_at;
+  std::uint64_t restored_number = 0;
   std::deque<mutation_batch> queued_;
   std::deque<output_batch> queued_output_;
   std::uint64_t issued_ = 0, durable_ = 0, issued_output_ = 0, durable_output_ = 0;

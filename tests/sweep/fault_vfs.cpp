@@ -79,7 +79,7 @@ enum class verdict { go_on, fail, die_after };
 
 /// Counts an operation and says what becomes of it; ends the process where the plan says so.
 verdict judge(const shim_file* f, half where, operation o) {
-  if (!disk->armed) return verdict::go_on;
+  if (!disk->armed || disk->healed) return verdict::go_on;
   const auto h = static_cast<std::size_t>(where);
   if (o != operation::index) ++disk->changes[h];
   disk->writes[h] += o == operation::write ? 1 : 0;
@@ -89,7 +89,7 @@ verdict judge(const shim_file* f, half where, operation o) {
   const std::uint32_t count = p.kind == fault::fsync_eio                                ? disk->syncs[h]
                               : p.kind == fault::enospc || p.kind == fault::short_write ? disk->writes[h]
                                                                                         : disk->changes[h];
-  if (disk->healed || count < p.n || (count > p.n && !p.second)) return verdict::go_on;
+  if (count < p.n || (count > p.n && !p.second)) return verdict::go_on;
   if (count == p.n && o != operation::index && !disk->fired) {
     disk->hit = o;
     disk->hit_database = f != nullptr && f->database;

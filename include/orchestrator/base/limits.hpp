@@ -103,6 +103,12 @@ inline constexpr auto run_deadline_slack = 60s;  ///< after timeout + grace the 
 inline constexpr std::size_t commit_mutations = 4'096;
 inline constexpr std::size_t commit_bytes = 4 * 1024 * 1024;
 inline constexpr std::size_t wal_checkpoint_bytes = 4 * 1024 * 1024;
+inline constexpr std::uint64_t disk_reserve =
+    512 * 1024 * 1024;  ///< less than this is left: new work is refused, output of jobs is dropped
+inline constexpr std::uint64_t disk_reserve_share = 20;  ///< but never more than a twentieth of the disk
+inline constexpr std::uint64_t ballast =
+    64 * 1024 * 1024;  ///< held on the disk for commits in flight when it is full; at most half the reserve
+inline constexpr std::size_t restored_instants = 100;  ///< recorded as missed per job after a restore
 inline constexpr std::size_t outbox_segment = 8 * 1024 * 1024;
 inline constexpr std::size_t outbox_bytes = 1024 * 1024 * 1024;
 

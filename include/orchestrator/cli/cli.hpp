@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include <boost/json/value.hpp>
+
 #include <orchestrator/base/result.hpp>
 #include <orchestrator/cli/settings.hpp>
 #include <orchestrator/model/schedule.hpp>
@@ -29,8 +31,23 @@ enum exit_code {
 /// where they are written. main.cpp passes the engine's check, which this layer cannot reach.
 using schedule_check = std::function<std::optional<refusal>(const schedule&)>;
 
+/// What came of work on a data directory: a document, or a daemon's exit code with the reason.
+struct offline_outcome {
+  int exit_code = exit_ok;
+  std::string message;
+  boost::json::value document;
+};
+/// The verbs of `server` that need no server. main.cpp passes the store's, which this layer cannot reach.
+struct offline_tools {
+  std::function<std::string()> default_data_dir;
+  std::function<offline_outcome(const std::string& data_dir)> check;
+  std::function<offline_outcome(const std::string& data_dir, const std::string& target)> backup;
+  std::function<offline_outcome(const std::string& backup, const std::string& data_dir, bool replace)>
+      restore;
+};
+
 /// Runs a client command and returns its exit code.
-int run_client(int argc, char** argv, schedule_check check);
+int run_client(int argc, char** argv, schedule_check check, offline_tools tools);
 
 /// What --role was given, and that role's settings; or an exit code when there is nothing to run (help, wrong
 /// flags: daemons answer 64).

@@ -132,6 +132,7 @@ struct effects {
   std::optional<output_batch> commit_output;  ///< hand to store::commit_output
   std::vector<output> outputs;
   std::vector<lookup> lookups;
+  std::optional<std::uint64_t> ballast;  ///< bytes of the disk to hold back from now on: store::hold_ballast
 };
 
 }  // namespace orchestrator::engine

@@ -156,9 +156,14 @@ struct persisted {
 struct output_persisted {
   std::uint64_t number = 0;
 };
-/// The disk is full (new mutating requests get no_space), or has room again.
+/// A commit met a full disk (mutating requests get no_space), or came through again.
 struct space_changed {
   bool full = false;
+};
+/// What the shell found of the data directory's file system, now and then: bytes that may be used, and all.
+struct space_measured {
+  std::uint64_t free = 0;
+  std::uint64_t total = 0;
 };
 struct fetched {
   fetch_id fetch;
@@ -194,6 +199,6 @@ using input =
                  pause_job, drain_worker, session_opened, session_frame, session_bad_frame, session_alive,
                  session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded,
                  instants_loaded, stalled, tick, turn_end, stopping, remove_worker, session_reading,
-                 remove_calendar, backfill_schedule, fired_loaded, set_queue, retry_runs>;
+                 remove_calendar, backfill_schedule, fired_loaded, set_queue, retry_runs, space_measured>;
 
 }  // namespace orchestrator::engine

@@ -79,6 +79,14 @@ struct upcoming_instant {
   milliseconds delay{0};  ///< by the schedule's jitter: it starts so much later
 };
 
+/// How much the disk still takes.
+enum class space_level {
+  ample,
+  low,   ///< no new work, and no output of jobs
+  full,  ///< nothing is stored at present
+};
+const char* to_string(space_level l);
+
 class engine_view {
  public:
   virtual ~engine_view() = default;
@@ -100,6 +108,7 @@ class engine_view {
   virtual totals count() const = 0;
   /// Every queue that was set up or has runs, by name.
   virtual std::vector<queue_status> queues() const = 0;
+  virtual space_level space() const = 0;
 };
 
 }  // namespace orchestrator::engine

@@ -476,3 +476,49 @@ TEST_CASE("a worker that does not say which boot it is has proved nothing") {
   b.worker.connect();
   CHECK(b.state() == attempt_state::lost);
 }
+
+TEST_CASE("row 36: after a restore leases jump, and at_most_once runs that had not ended are unknown, once") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  const run_id running = w.run(once());
+  const auto offer = worker.take_offer();
+  w.settle();
+  worker.drop();
+  const run_id queued = w.run(once());
+  const run_id other = w.run(command_spec());
+  const lease_id before = w.disk.lease_counter;
+  w.disk.restored(w.wall());
+  w.restart();
+  w.settle();
+  CHECK(w.stored(running).state == run_state::unknown);
+  CHECK(w.stored(running).reason == "restored");
+  CHECK(w.disk.attempts.at(*offer.lease).state == attempt_state::lost);
+  CHECK(w.stored(queued).state == run_state::unknown);
+  CHECK(w.stored(other).state == run_state::queued);
+  CHECK(w.disk.lease_counter.value == before.value + (std::uint64_t{1} << 32));
+  CHECK(w.noted("restored from a backup"));
+  CHECK(w.facts("server.restored") == 1);
+  w.restart();
+  w.settle();
+  CHECK(w.disk.lease_counter.value == before.value + (std::uint64_t{1} << 32));
+  CHECK(w.facts("server.restored") == 1);
+  const run_id later = w.run(once());
+  CHECK(w.stored(later).state == run_state::queued);
+}
+
+TEST_CASE("row 36: the result of a run that a restore made unknown still decides it") {
+  bench b(true, once());
+  b.worker.start(b.offer, 1);
+  b.w.settle();
+  b.worker.drop();
+  b.w.disk.restored(b.w.wall());
+  b.w.restart();
+  b.w.settle();
+  REQUIRE(b.w.stored(b.run).state == run_state::unknown);
+  b.list_running();
+  b.worker.connect();
+  b.worker.finish(b.offer);
+  b.w.settle();
+  CHECK(b.w.stored(b.run).state == run_state::succeeded);
+}

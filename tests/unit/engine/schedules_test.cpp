@@ -332,3 +332,23 @@ TEST_CASE("many schedules due in one second are all fired, in bounded steps") {
   w.advance(60s);
   CHECK(w.disk.runs.size() == 1'200);
 }
+
+TEST_CASE("instants between a backup and its restore are recorded as missed and never fire") {
+  world w;
+  w.apply(every(10min));
+  w.advance(10min);
+  REQUIRE(w.disk.runs.size() == 1);
+  w.skip_mono(65min);
+  w.disk.restored(w.wall());
+  w.restart();
+  w.advance(1s);
+  CHECK(w.disk.runs.size() == 1);
+  CHECK(outcomes(w, instant_outcome::missed) == 6);
+  for (const auto& [key, row] : w.disk.instants)
+    if (row.outcome == instant_outcome::missed) CHECK(row.rule == "restored");
+  w.advance(10min);
+  CHECK(w.disk.runs.size() == 2);
+  w.restart();
+  w.advance(1s);
+  CHECK(outcomes(w, instant_outcome::missed) == 6);
+}

@@ -1,0 +1,226 @@
+"""Backup, restore, check and status as operators use them, and a disk that runs full under a running coordinator."""
+import json
+import os
+import pathlib
+import shutil
+import sqlite3
+import subprocess
+import threading
+import unittest
+
+from harness import BINARY, ROOT, WorldTest, eventually
+
+MIB = 1024 * 1024
+
+
+class Offline(WorldTest):
+    def run_binary(self, *arguments):
+        return subprocess.run([str(BINARY), *map(str, arguments)], env=self.world.env, cwd=ROOT, capture_output=True,
+                              text=True, timeout=120)
+
+    def server_verb(self, *arguments, expect=0):
+        done = self.run_binary("server", *arguments)
+        self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
+        return done
+
+    def check(self, directory, expect=0):
+        findings = json.loads(self.server_verb("check", "--data-dir", directory, "-o", "json", expect=expect).stdout)
+        return [f["id"] for f in findings if not f["ok"]]
+
+    def test_a_backup_drill_from_a_running_server_to_another_directory(self):
+        world = self.world
+        world.start_server()
+        world.start_worker("--retry-delay", "50ms", "--retry-max", "200ms")
+        done = world.submit(command=["echo", "kept"])
+        world.wait_final(done["id"])
+        world.submit(command=["true"], hold=True)
+        backup = world.dir / "backup"
+        self.assertIn(str(backup), self.server_verb("backup", "--data-dir", world.data, backup).stdout)
+        self.assertEqual(self.check(backup), [])
+        self.assertEqual(self.check(world.data), [])
+        self.server_verb("backup", "--data-dir", world.data, backup / "orchestrator.db", expect=73)
+        self.server_verb("restore", backup, "--data-dir", world.data, "--replace", expect=75)
+        after = world.submit(command=["true"], hold=True)  # since the backup: a restore cannot know of it
+        term = world.api("GET", "/api/v1/status", expect=200)[1]["term"]
+        world.server.terminate()
+
+        self.server_verb("restore", backup, "--data-dir", world.data, expect=73)
+        restored = self.server_verb("restore", backup, "--data-dir", world.data, "--replace", "-o", "json")
+        kept = pathlib.Path(json.loads(restored.stdout)["replaced"])
+        self.assertTrue((kept / "orchestrator.db").exists())
+        self.assertIn("is not in it", restored.stderr)
+        world.start_server()  # on the same port: the worker comes back, with leases this database never issued
+        self.assertEqual(world.output(done["id"]), "kept\n")
+        self.assertEqual(world.api("GET", f"/api/v1/runs/{after['id']}")[0], 404)
+        self.assertGreater(world.api("GET", "/api/v1/status", expect=200)[1]["term"], term + 2**32 - 10)
+        again = world.submit(command=["true"])
+        final = world.wait_final(again["id"])
+        self.assertEqual(final["state"], "succeeded")
+        self.assertGreater(final["attempts"][0]["lease"], 2**32)
+        world.server.terminate()
+        self.assertEqual(self.check(world.data), [])
+
+    def test_status_asks_the_server(self):
+        self.world.start_server()
+        self.world.submit(command=["true"], hold=True)
+        done = self.world.cli("server", "status", "-o", "json")
+        status = json.loads(done.stdout)
+        self.assertEqual(status["disk"], "ok")
+        self.assertEqual(status["runs"]["queued"], 1)
+        self.assertIn("1 queued", self.world.cli("server", "status").stdout)
+
+    def test_a_broken_invariant_and_a_damaged_file_end_the_check_with_65(self):
+        self.world.start_server()
+        self.world.submit(command=["true"])
+        self.world.server.terminate()
+        with sqlite3.connect(self.world.data / "orchestrator.db") as db:
+            db.execute("UPDATE progress SET fact_sequence=fact_sequence+1")
+        db.close()
+        self.assertEqual(self.check(self.world.data, expect=65), ["I19"])
+        (self.world.data / "orchestrator.db").write_bytes(b"x" * 8192)
+        done = self.server_verb("check", "--data-dir", self.world.data, expect=65)
+        self.assertIn("server restore", done.stderr)
+
+    def test_help_of_each_verb_says_what_it_does_and_how_it_ends(self):
+        for verb in ("backup", "restore", "check"):
+            text = self.server_verb(verb, "--help").stdout
+            self.assertIn("Exit codes", text)
+            self.assertIn("--data-dir", text)
+
+
+def mount_tmpfs(directory, size):
+    """Whether a small file system could be mounted there; needs root with its usual powers."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        return False
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)], capture_output=True)
+    return done.returncode == 0
+
+
+class FullDisk(WorldTest):
+    """A file system of 64 MiB: the reserve is a twentieth of it, 3.2 MiB, and the ballast half of that."""
+
+    def setUp(self):
+        super().setUp()
+        self.disk = self.world.dir / "disk"
+        self.disk.mkdir()
+        if not mount_tmpfs(self.disk, 64 * MIB):
+            self.world.close()
+            self.skipTest("a tmpfs cannot be mounted here: that takes root and CAP_SYS_ADMIN")
+
+    def tearDown(self):
+        for child in self.world.processes:
+            child.kill()
+        subprocess.run(["umount", "-l", str(self.disk)], check=False)
+        super().tearDown()
+
+    def free(self):
+        found = os.statvfs(self.disk)
+        return found.f_bavail * found.f_frsize
+
+    def fill(self, leave):
+        """Takes all but `leave` bytes of the disk."""
+        with open(self.disk / "filler", "ab", buffering=0) as f:
+            while self.free() > leave:
+                try:
+                    f.write(b"x" * min(MIB, max(4096, self.free() - leave)))
+                except OSError:
+                    return  # the coordinator took what was left
+
+    def status(self):
+        return self.world.api("GET", "/api/v1/status", expect=200)[1]["disk"]
+
+    def ready(self):
+        return self.world.api("GET", "/readyz")[0]
+
+    def submit_status(self):
+        return self.world.api("POST", "/api/v1/runs", {"command": ["true"]})
+
+    def test_a_disk_that_is_nearly_full_refuses_new_work_and_one_that_is_full_loses_nothing(self):
+        world = self.world
+        world.start_server(data="disk/data")
+        eventually(lambda: (world.data / "ballast").exists(), "the ballast is made")
+        self.assertGreater((world.data / "ballast").stat().st_size, MIB)
+        world.start_worker("--retry-delay", "50ms", "--retry-max", "200ms", slots=4)
+        go = world.dir / "go"
+        waits = f"echo before; until test -e {go}; do sleep 0.05; done; echo after"
+        runs = [world.submit(command=["sh", "-c", waits]) for _ in range(4)]
+        for run in runs:
+            eventually(lambda: world.output(run["id"]) == "before\n", "the jobs run")
+
+        self.fill(leave=2 * MIB)
+        eventually(lambda: self.status() == "low", "the coordinator sees that room is scarce")
+        status, problem, _ = self.submit_status()
+        self.assertEqual(status, 507, problem)
+        self.assertIn("nearly full", problem["detail"])
+        self.assertEqual(self.ready(), 200)
+        world.api("POST", f"/api/v1/runs/{runs[3]['id']}/cancel", expect=200)
+        self.assertEqual(world.wait_final(runs[3]["id"])["state"], "cancelled")
+
+        # Not a block is left, and results come in: what was held back is let go for them.
+        self.fill(leave=0)
+        go.touch()
+        for run in runs[:3]:
+            self.assertEqual(world.wait_final(run["id"])["state"], "succeeded")
+            self.assertNotIn("after", world.output(run["id"]))  # that came while room was scarce
+
+        # Room comes back by itself, with all that was there, and what was held back is held back again.
+        (self.disk / "filler").unlink()
+        eventually(lambda: self.status() == "ok", "the coordinator sees the room")
+        eventually(lambda: (world.data / "ballast").exists(), "the ballast is made anew")
+        self.assertEqual(self.ready(), 200)
+        again = world.submit(command=["echo", "again"])
+        self.assertEqual(world.wait_final(again["id"])["state"], "succeeded")
+        self.assertEqual(world.output(again["id"]), "again\n")
+        world.server.terminate()
+        done = subprocess.run([str(BINARY), "server", "check", "--data-dir", str(world.data)], env=world.env, cwd=ROOT,
+                              capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_with_nothing_held_back_a_full_disk_holds_every_answer_until_there_is_room(self):
+        world = self.world
+        world.start_server("--disk-reserve", "0", data="disk/data")
+        eventually(lambda: (world.data / "ballast").exists(), "the ballast is made")
+        accepted, enough = [], threading.Event()
+
+        def submit():
+            # Without a reserve commits find the disk full. The first is saved by the ballast, and a later
+            # one is held: its answer comes when there is room.
+            while not enough.is_set():
+                self.fill(leave=0)
+                status, run, _ = world.api("POST", "/api/v1/runs", {"command": ["true", "x" * 30_000], "hold": True})
+                if status == 201:
+                    accepted.append(run["id"])
+        submitter = threading.Thread(target=submit, daemon=True)
+        submitter.start()
+        eventually(lambda: not (world.data / "ballast").exists() and all(self.ready() == 503 for _ in range(30)),
+                   "commits find the disk full and nothing is held back any more")
+        self.assertEqual(world.api("GET", "/api/v1/runs?limit=1")[0], 200)  # reads go on
+        self.assertEqual(self.submit_status()[0], 507)
+        enough.set()
+        (self.disk / "filler").unlink()
+        eventually(lambda: self.ready() == 200, "it resumes by itself")
+        submitter.join(60)
+        self.assertFalse(submitter.is_alive(), "an answer was held for ever")
+        self.assertGreater(len(accepted), 0)
+        for run_id in accepted:
+            self.assertEqual(world.run(run_id)["state"], "queued")
+        self.assertEqual(self.submit_status()[0], 201)
+        world.server.kill()
+        world.start_server("--disk-reserve", "0", data="disk/data")
+        for run_id in accepted:
+            self.assertEqual(world.run(run_id)["state"], "queued")
+
+    def test_a_coordinator_that_was_killed_on_a_full_disk_starts_on_it(self):
+        world = self.world
+        world.start_server(data="disk/data")
+        eventually(lambda: (world.data / "ballast").exists(), "the ballast is made")
+        run = world.submit(command=["true"])
+        world.server.kill()
+        self.fill(leave=0)
+        world.start_server(data="disk/data")
+        self.assertEqual(world.run(run["id"])["state"], "queued")
+        self.assertEqual(self.submit_status()[0], 507)
+
+
+if __name__ == "__main__":
+    unittest.main()
