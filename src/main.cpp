@@ -1,5 +1,6 @@
 // The one executable: chooses between the two roles and the client commands, and wires settings to them.
 #include <charconv>
+#include <cstdio>
 
 #include <fmt/format.h>
 
@@ -16,6 +17,8 @@ using orchestrator::cli::settings;
 namespace telemetry = orchestrator::telemetry;
 
 constexpr int exit_usage = 64;
+
+void complain(const std::string& what) { std::fputs(("orchestrator --role=" + what + "\n").c_str(), stderr); }
 
 telemetry::level level_of(const std::string& word) {
   if (word == "debug") return telemetry::level::debug;
@@ -48,7 +51,7 @@ std::optional<std::pair<std::string, std::uint16_t>> parse_listen(const std::str
 int run_server(const settings& s) {
   const auto address = parse_listen(s.text("listen"));
   if (!address) {
-    fmt::print(stderr, "orchestrator --role=server: --listen takes HOST:PORT, not `{}`\n", s.text("listen"));
+    complain(fmt::format("server: --listen takes HOST:PORT, not `{}`", s.text("listen")));
     return exit_usage;
   }
   orchestrator::server::server_options o;
@@ -76,7 +79,7 @@ std::optional<std::map<std::string, std::string>> parse_labels(const std::vector
   for (const std::string& text : list) {
     const std::size_t equals = text.find('=');
     if (equals == std::string::npos || equals == 0) {
-      fmt::print(stderr, "orchestrator --role=worker: --label takes KEY=VALUE, not `{}`\n", text);
+      complain(fmt::format("worker: --label takes KEY=VALUE, not `{}`", text));
       return std::nullopt;
     }
     out[text.substr(0, equals)] = text.substr(equals + 1);

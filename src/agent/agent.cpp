@@ -22,6 +22,7 @@ struct input_handler {
     c.term = in.term;
     c.highest = in.highest_lease;
     recover(c, in.records, in.processes);
+    forget_files(c, in);
     begin_dialling(c);
   }
   void operator()(const outbox_switched& in) const { on_outbox_switched(c, in); }

@@ -56,6 +56,7 @@ inline constexpr const char* tombstone = "tombstone";  ///< cancelled before it 
 inline constexpr const char* acked = "acked";  ///< output acknowledged up to here; body: "STREAM OFFSET"
 inline constexpr const char* parked =
     "parked";  ///< its result is of an unknown lease; body: wall clock in ms
+inline constexpr const char* killed = "killed";  ///< we have its process killed; body: why, as a kill_reason
 inline constexpr const char* contact = "contact";  ///< own lease counts from here; body: CLOCK_BOOTTIME in ns
 }  // namespace record
 
@@ -98,6 +99,7 @@ struct attempt {
   milliseconds kill_grace{0};
   boot_time contact{};  ///< own lease counts at least from here
   boot_time contact_recorded{};
+  boot_time contact_told{};   ///< to the supervisor
   boot_time contact_asked{};  ///< when its start was put off for a heartbeat to be answered first
   std::optional<wall_time> started_at;
   bool start_told = false;  ///< job_started was sent on this connection, or acknowledged on any
@@ -314,7 +316,8 @@ void lose_output(core& c, attempt& a);
 void note_contact(core& c, boot_time sent);
 /// Whether enough of its lease is left to start it. If not, a heartbeat is sent: its ack renews the lease.
 bool may_start_under_lease(core& c, attempt& a);
-void watch_lease(core& c, attempt& a);
+/// From its start on. How long it runs as of now; nothing if losing it does not kill.
+std::optional<boot_time> watch_lease(core& c, attempt& a);
 void tick_leases(core& c);
 std::optional<boot_time> next_lease_deadline(const core& c);
 
@@ -322,6 +325,8 @@ std::optional<boot_time> next_lease_deadline(const core& c);
 void write_record(core& c, attempt& a, const char* kind, std::string body);
 void recover(core& c, const std::vector<stored_record>& records,
              const std::vector<supervised_process>& processes);
+/// Output of leases that were settled, whose `forget_process` a dying supervisor did not hear.
+void forget_files(core& c, const started& in);
 void on_outbox_failed(core& c, const outbox_failed& in);
 void retry_outbox(core& c);
 

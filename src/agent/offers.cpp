@@ -96,7 +96,7 @@ void start_process_of(core& c, attempt& a) {
   a.phase = attempt_phase::running;
   a.supervised = true;
   ++c.running;
-  watch_lease(c, a);
+  plan->lease_until = watch_lease(c, a);
   c.starting.push_back(*std::move(plan));
 }
 
@@ -209,11 +209,15 @@ void start_waiting(core& c) {
 }
 
 void kill_attempt(core& c, attempt& a, milliseconds grace, kill_reason why) {
-  if (a.killed == kill_reason::none) a.killed = why;
+  const bool first = a.killed == kill_reason::none;
+  if (first) a.killed = why;
   if (unstart(c, a.lease)) {
     finish_with(c, a, result_status::cancelled, "cancelled before it started");
     return;
   }
+  // The supervisor knows that it was killed, only we know what for; the next daemon must call its end the
+  // same.
+  if (first) write_record(c, a, record::killed, std::to_string(static_cast<int>(why)));
   c.out.emplace_back(kill_process{a.lease, grace});
 }
 

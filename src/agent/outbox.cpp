@@ -31,6 +31,11 @@ void read_acked(attempt& a, std::string_view body) {
   s.end = s.sent = s.acked = s.recorded = static_cast<std::uint64_t>(*offset);
 }
 
+void read_killed(attempt& a, std::string_view body) {
+  const auto why = parse_integer(body).value_or(0);
+  if (why >= 0 && why <= static_cast<int>(kill_reason::stopping)) a.killed = static_cast<kill_reason>(why);
+}
+
 /// False if the record cannot be understood; it is then left in the outbox and reported.
 bool read_record(core& c, const stored_record& r, std::set<std::uint64_t>& may_run) {
   if (r.kind == record::tombstone) {
@@ -70,6 +75,7 @@ bool read_record(core& c, const stored_record& r, std::set<std::uint64_t>& may_r
   ++a.records;
   if (starts) may_run.insert(r.lease);
   if (r.kind == record::acked) read_acked(a, r.body);
+  if (r.kind == record::killed) read_killed(a, r.body);
   if (r.kind == record::parked) a.parked_since = from_unix_ms(parse_integer(r.body).value_or(0));
   if (r.kind == record::contact) a.contact = boot_time{nanoseconds{parse_integer(r.body).value_or(0)}};
   return true;
@@ -89,7 +95,11 @@ void adopt(core& c, attempt& a, const supervised_process& p) {
   a.phase = attempt_phase::running;
   ++c.running;
   if (a.kill_on_loss && !c.is_legacy()) c.kill_on_loss.insert(a.lease);
-  if (p.end) on_process_ended(c, *p.end);
+  if (p.end) {
+    on_process_ended(c, *p.end);
+  } else if (a.killed != kill_reason::none) {
+    c.out.emplace_back(kill_process{a.lease, a.kill_grace});  // we may have died just before we said so
+  }
 }
 
 void adopt_all(core& c, const std::vector<supervised_process>& processes, std::set<std::uint64_t>& may_run) {
@@ -216,6 +226,13 @@ void recover(core& c, const std::vector<stored_record>& records,
     }
   }
   if (!gone.leases.empty()) c.out.emplace_back(std::move(gone));
+}
+
+void forget_files(core& c, const started& in) {
+  std::set<std::uint64_t> unclaimed = in.files;
+  for (const supervised_process& p : in.processes) unclaimed.erase(p.lease);
+  for (const auto& [lease, a] : c.attempts) unclaimed.erase(lease);
+  for (const std::uint64_t lease : unclaimed) c.out.emplace_back(forget_process{lease});
 }
 
 void on_outbox_failed(core& c, const outbox_failed& in) {

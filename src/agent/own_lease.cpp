@@ -1,7 +1,8 @@
 // The worker's own view of its leases: they count from the send time of its last message that was answered,
 // on CLOCK_BOOTTIME, so that it gives up before the coordinator does. Only jobs with on_lease_lost = kill
 // depend on it. The time is recorded in the outbox now and then, so that a restarted daemon does not believe
-// in a longer lease.
+// in a longer lease, and told to the supervisor a little more often: when the daemon is dead or frozen it is
+// the one that kills.
 #include <algorithm>
 
 #include "core.hpp"
@@ -14,6 +15,11 @@ nanoseconds ttl_of(const core& c, const attempt& a) { return a.ttl.count() != 0 
 
 boot_time lease_end(const core& c, const attempt& a) {
   return std::max(a.contact, c.link.contact) + ttl_of(c, a);
+}
+
+/// Not at every ack: a busy connection brings thousands a second.
+bool is_worth_telling(const core& c, const attempt& a, boot_time sent) {
+  return sent - a.contact_told >= ttl_of(c, a) / 16;
 }
 
 void record_contact(core& c, attempt& a, boot_time at) {
@@ -29,6 +35,10 @@ void note_contact(core& c, boot_time sent) {
   for (const std::uint64_t lease : c.kill_on_loss) {
     attempt& a = c.attempts.at(lease);
     if (sent - a.contact_recorded >= ttl_of(c, a) / 4) record_contact(c, a, sent);
+    if (is_worth_telling(c, a, sent)) {
+      a.contact_told = sent;
+      c.out.emplace_back(renew_lease{lease, lease_end(c, a)});
+    }
   }
 }
 
@@ -43,12 +53,13 @@ bool may_start_under_lease(core& c, attempt& a) {
   return false;
 }
 
-void watch_lease(core& c, attempt& a) {
-  if (!a.kill_on_loss || c.is_legacy()) return;
+std::optional<boot_time> watch_lease(core& c, attempt& a) {
+  if (!a.kill_on_loss || c.is_legacy()) return std::nullopt;
   c.kill_on_loss.insert(a.lease);
-  a.contact = c.link.contact;
+  a.contact = a.contact_told = c.link.contact;
   record_contact(c, a, a.contact);
   c.link.heartbeat_at = c.now.boot;  // from here on heartbeats come often enough to keep it
+  return lease_end(c, a);
 }
 
 void tick_leases(core& c) {

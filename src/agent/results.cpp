@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include <orchestrator/base/check.hpp>
+#include <orchestrator/base/limits.hpp>
 #include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 
@@ -78,12 +79,11 @@ void conclude(core& c, attempt& a, protocol::job_result r) {
 }
 
 result_status status_of(const attempt& a, const process_end& end) {
+  // The coordinator may have given the lease up already: what ended for that counts as lost, not as failed.
+  if (end.lease_lost || (end.killed && a.killed == kill_reason::lease_lost)) return result_status::lost;
   if (!end.started) return result_status::error;
   if (end.timed_out) return result_status::timeout;
   if (end.killed && a.killed == kill_reason::cancelled) return result_status::cancelled;
-  // The coordinator may have given the lease up already; what was killed for that counts as lost, not as
-  // failed.
-  if (end.killed && a.killed == kill_reason::lease_lost) return result_status::lost;
   return end.exit_code == 0 && end.signal == 0 ? result_status::success : result_status::failure;
 }
 
@@ -106,6 +106,9 @@ protocol::event started_event(const core& c, const attempt& a) {
 }  // namespace
 
 void finish_with(core& c, attempt& a, result_status status, std::string text) {
+  // A registration lists what the outbox holds, in one frame: a refusal must not be what makes it too long.
+  if (status == result_status::rejected && a.records == 0 && c.attempts.size() >= limits::inventory_leases)
+    a.passing = true;
   protocol::job_result r = base_result(c, a, status, std::move(text));
   if (status == result_status::success) r.exit_code = 0;
   for (const auto& [name, s] : a.streams) {
@@ -247,6 +250,8 @@ void on_process_ended(core& c, const process_end& end) {
   attempt& a = it->second;
   if (a.phase != attempt_phase::running) return;
   a.end = end;
+  if (end.lease_lost)
+    say(c, note_level::warning, "Lease {} was ended by the supervisor: it could not be renewed", a.lease);
   for (const auto& [name, bytes] : end.output_bytes) {
     stream_state& s = a.streams[name];
     s.end = std::max(s.end, bytes);

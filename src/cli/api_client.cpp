@@ -11,9 +11,12 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 
+#include <orchestrator/base/limits.hpp>
 #include <orchestrator/net/http.hpp>
 #include <orchestrator/net/local_servers.hpp>
 #include <orchestrator/protocol/definitions.hpp>
+
+#include "output.hpp"
 
 namespace orchestrator::cli {
 namespace fs = std::filesystem;
@@ -25,6 +28,9 @@ constexpr auto stream_silence = std::chrono::hours{24};  ///< a quiet job may pr
 
 int exit_of_status(int status) {
   switch (status) {
+    case 400:  // what was given cannot be: the flags and files are ours
+    case 413:
+    case 414: return exit_usage;
     case 401:
     case 403: return exit_not_authorised;
     case 404: return exit_not_found;
@@ -68,17 +74,19 @@ struct api_client::connection {
   asio::io_context io{1};
   std::unique_ptr<net::http_client> http = net::make_http_client(io.get_executor());
 
-  net::http_result call(net::http_call request) {
-    net::http_result out;
+  /// Nothing if `until` came first: the call is then still under way, and the connection must not be used
+  /// again.
+  std::optional<net::http_result> call(net::http_call request, steady_time until) {
+    const auto out = std::make_shared<std::optional<net::http_result>>();
     io.restart();
-    asio::co_spawn(io, http->call(std::move(request)), [&out](std::exception_ptr error, net::http_result r) {
+    asio::co_spawn(io, http->call(std::move(request)), [out](std::exception_ptr error, net::http_result r) {
       if (error) std::rethrow_exception(error);
-      out = std::move(r);
+      *out = std::move(r);
     });
     // The client may keep a connection open: only this call is waited for.
-    while (out.status == 0 && out.message.empty() && !out.error && io.run_one() > 0) {
+    while (!*out && io.run_one_until(until) > 0) {
     }
-    return out;
+    return std::move(*out);
   }
 };
 
@@ -109,7 +117,7 @@ api_answer api_client::call(const std::string& method, const std::string& path, 
   request.headers = std::move(headers);
   if (!token_.empty()) request.headers.emplace_back("Authorization", "Bearer " + token_);
   request.timeout = timeout;
-  net::http_result r = connection_->call(std::move(request));
+  net::http_result r = *connection_->call(std::move(request), steady_time::max());
   if (r.status == 0) {
     throw failure{
         exit_unreachable,
@@ -141,15 +149,14 @@ api_answer api_client::call_patiently(const std::string& method, const std::stri
       return call(method, path, body, headers, std::chrono::seconds{90});
     } catch (const failure& f) {
       if (f.code != exit_unreachable || std::chrono::steady_clock::now() > until) throw;
-      if (!std::exchange(told, true))
-        fmt::print(stderr, "orchestrator: the coordinator does not answer; trying again\n");
+      if (!std::exchange(told, true)) tell("orchestrator: the coordinator does not answer; trying again");
     }
     std::this_thread::sleep_for(retry_pause);
   }
 }
 
 bool api_client::stream_lines(const std::string& path, header_list headers,
-                              std::function<bool(std::string_view line)> line) {
+                              std::function<bool(std::string_view line)> line, steady_time until) {
   net::http_call request;
   request.url = base_ + path;
   request.headers = std::move(headers);
@@ -168,12 +175,30 @@ bool api_client::stream_lines(const std::string& path, header_list headers,
     rest.erase(0, from);
     return !stopped;
   };
-  net::http_result r = connection_->call(std::move(request));
+  const auto answered = connection_->call(std::move(request), until);
+  if (!answered) {
+    connection_ = std::make_unique<connection>();
+    return false;
+  }
+  const net::http_result& r = *answered;
   if (r.status == 0)
     throw failure{exit_unreachable, fmt::format("cannot reach the coordinator at {}: {}", base_, r.message),
                   ""};
   if (r.status < 200 || r.status > 299) throw from_problem(r.status, r.body.empty() ? rest : r.body);
   return stopped || !r.error;
+}
+
+json::array api_client::get_all(const std::string& path) {
+  json::array all;
+  std::string cursor;
+  do {
+    const auto page = get(path + "?limit=" + std::to_string(limits::page_max) +
+                          (cursor.empty() ? "" : "&cursor=" + url_encode(cursor)));
+    for (const json::value& item : page.body.at("items").as_array()) all.push_back(item);
+    const json::value& next = page.body.at("next_cursor");
+    cursor = next.is_string() ? std::string(next.as_string()) : "";
+  } while (!cursor.empty());
+  return all;
 }
 
 }  // namespace orchestrator::cli

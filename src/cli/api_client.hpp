@@ -2,6 +2,7 @@
 // failure into one sentence and an exit code.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
 
 #include <orchestrator/cli/cli.hpp>
@@ -16,6 +18,7 @@
 namespace orchestrator::cli {
 
 namespace json = boost::json;
+using steady_time = std::chrono::steady_clock::time_point;
 
 /// Ends the command: `message` goes to stderr, `code` is the exit code. `problem` is the server's answer, if
 /// there was one.
@@ -45,9 +48,11 @@ class api_client {
   api_answer call_patiently(const std::string& method, const std::string& path, const json::value& body,
                             header_list headers, std::chrono::milliseconds patience);
   /// Streams lines; `line` returns false to stop. True if the stream ended as the server meant it to or
-  /// `line` stopped it.
+  /// `line` stopped it; false if it was cut, or `until` came.
   bool stream_lines(const std::string& path, header_list headers,
-                    std::function<bool(std::string_view line)> line);
+                    std::function<bool(std::string_view line)> line, steady_time until = steady_time::max());
+  /// Every item of a list, page by page.
+  json::array get_all(const std::string& path);
   const std::string& base() const { return base_; }
 
  private:

@@ -20,6 +20,10 @@ constexpr const char* intro =
     "  orchestrator --role=worker           a worker        (--role=worker --help)\n"
     "  orchestrator submit --wait -- CMD    run a command and pass on its exit code";
 
+constexpr const char* verb_outro =
+    "\nEverywhere: --server HOST:PORT, -o table|json|jsonl|name, --token-file FILE, --config FILE.\n"
+    "Exit codes: see `orchestrator --help`.";
+
 constexpr const char* outro =
     "\nExit codes: 0 ok, 1 refused or failed, 2 usage, 3 not found, 4 not authorised, 5 conflict,\n"
     "6 coordinator unreachable, 7 wait timed out. With --wait, a single run's own exit code; 124 its "
@@ -29,9 +33,9 @@ constexpr const char* outro =
 
 void report(const failure& f, format how) {
   if (how == format::json && !f.problem.empty()) {
-    fmt::print(stderr, "{}\n", f.problem);
+    tell(f.problem);
   } else {
-    fmt::print(stderr, "orchestrator: {}\n", f.message);
+    tell("orchestrator: " + f.message);
   }
 }
 
@@ -61,7 +65,7 @@ int run_client(int argc, char** argv, schedule_check check) {
   app.name("orchestrator");
   app.set_help_flag("-h,--help", "print this help");
   app.set_version_flag("--version", std::string("orchestrator ") + version_text);
-  app.footer(outro);
+  app.footer(verb_outro);  // of all commands made from here on
   app.require_subcommand(0, 1);
   flag_reader flags;
   flags.add(app, client_settings());
@@ -76,27 +80,28 @@ int run_client(int argc, char** argv, schedule_check check) {
   add_event_commands(app, chosen);
   add_system_commands(app, chosen);
   add_dev_command(app, chosen);
+  app.footer(outro);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", app.help());
+    write_stdout(app.help());
     return exit_ok;
   } catch (const CLI::CallForVersion& v) {
-    fmt::print("{}\n", v.what());
+    write_stdout(std::string(v.what()) + "\n");
     return exit_ok;
   } catch (const CLI::ParseError& e) {
-    fmt::print(stderr, "orchestrator: {}\n", explain_parse_error(app, e, argc, argv));
+    tell("orchestrator: " + explain_parse_error(app, e));
     return exit_usage;
   }
   if (!chosen.action) {
     const auto nouns = app.get_subcommands();
-    fmt::print(stderr, "{}", nouns.empty() ? app.help() : nouns.front()->help());
+    tell(nouns.empty() ? app.help() : nouns.front()->help());
     return exit_usage;
   }
   const auto merged = merge_settings("client", client_settings(), flags.given(), config);
   if (!merged) {
-    fmt::print(stderr, "orchestrator: {}{}{}\n", merged.error().detail,
-               merged.error().hint.empty() ? "" : "; ", merged.error().hint);
+    tell(fmt::format("orchestrator: {}{}{}", merged.error().detail, merged.error().hint.empty() ? "" : "; ",
+                     merged.error().hint));
     return exit_usage;
   }
   return run_action(chosen, *merged);

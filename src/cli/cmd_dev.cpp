@@ -12,6 +12,7 @@
 #include <CLI/CLI.hpp>
 
 #include <orchestrator/cli/job_file.hpp>
+#include <orchestrator/net/local_servers.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
 #include "children.hpp"
@@ -36,19 +37,28 @@ struct dev_flags {
 class data_place {
  public:
   explicit data_place(const std::string& given) : dir_(given), temporary_(given.empty()) {
+    std::error_code ec;
     if (!temporary_) {
-      fs::create_directories(dir_);
+      fs::create_directories(dir_, ec);
+      if (ec)
+        throw failure{exit_refused, fmt::format("cannot make the directory {}: {}", given, ec.message()), ""};
       return;
     }
-    std::string pattern = (fs::temp_directory_path() / "orchestrator-dev-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr)
-      throw failure{exit_refused, "cannot make a temporary directory", ""};
+    std::string pattern = (fs::temp_directory_path(ec) / "orchestrator-dev-XXXXXX").string();
+    if (ec || ::mkdtemp(pattern.data()) == nullptr) {
+      throw failure{exit_refused,
+                    "cannot make a temporary directory; set TMPDIR to one that can be written, or give "
+                    "--data-dir",
+                    ""};
+    }
     dir_ = pattern;
   }
   ~data_place() { remove(); }
   void remove() {
+    if (!temporary_) return;
+    net::forget_server(dir_ / "server");
     std::error_code ec;
-    if (temporary_) fs::remove_all(dir_, ec);
+    fs::remove_all(dir_, ec);
   }
   const fs::path& dir() const { return dir_; }
 
@@ -90,19 +100,40 @@ class address_watch {
   std::string url_;
 };
 
-/// Ends everything on Ctrl-C or TERM, wherever the main thread is.
-void end_on_signal(children& stack, data_place& place) {
+/// Exactly one thread ends the process: the main one when it is done, or the one that waits for signals.
+class ending {
+ public:
+  /// False if the other thread has begun: then it ends the process, and the caller has nothing to do any
+  /// more.
+  bool begin() { return !begun_.exchange(true); }
+
+ private:
+  std::atomic<bool> begun_{false};
+};
+
+[[noreturn]] void leave_it_to_the_other() {
+  while (true) ::pause();
+}
+
+/// Blocks them in this thread and all it starts, so that only the one that waits takes them.
+sigset_t block_signals() {
   sigset_t set;
   ::sigemptyset(&set);
-  ::sigaddset(&set, SIGINT);
-  ::sigaddset(&set, SIGTERM);
-  std::thread([set, &stack, &place] {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&set, signal);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
+/// Ends everything on Ctrl-C or TERM, wherever the main thread is.
+void end_on_signal(sigset_t set, children& stack, data_place& place, ending& end) {
+  std::thread([set, &stack, &place, &end] {
     int signal = 0;
     ::sigwait(&set, &signal);
-    fmt::print(stderr, "\nStopping\n");
+    if (!end.begin()) leave_it_to_the_other();
+    tell("\nStopping; Ctrl-C again does not wait for the jobs");
     stack.end_all();
     place.remove();
-    ::_exit(0);
+    ::_exit(exit_ok);
   }).detach();
 }
 
@@ -150,7 +181,7 @@ void run_jobs(session& s, const std::vector<loaded_job>& jobs) {
     log_options logs;
     logs.follow = true;
     print_logs(s, id, logs);
-    const auto done = wait_for_runs(s, {id}, std::nullopt);
+    const auto done = wait_for_runs(s, {id}, steady_time::max());
     finals.push_back(done->front());
   }
   write_stdout("--- results\n");
@@ -158,38 +189,28 @@ void run_jobs(session& s, const std::vector<loaded_job>& jobs) {
   if (!scheduled.empty()) write_stdout("--- scheduled\n" + scheduled);
 }
 
-int dev(session& s, const dev_flags& f, const schedule_check& check) {
-  std::vector<loaded_job> jobs;
-  if (!f.apply.empty()) jobs = load_checked_jobs(f.apply, check);
-  sigset_t set;
-  ::sigemptyset(&set);
-  ::sigaddset(&set, SIGINT);
-  ::sigaddset(&set, SIGTERM);
-  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);  // before any thread, so that only the waiting one takes them
-  data_place place(f.data_dir);
-  children stack;
-  end_on_signal(stack, place);
+/// Starts the stack, runs the jobs, and stays until something ends by itself, unless it was to be once.
+void run_stack(session& s, const dev_flags& f, const std::vector<loaded_job>& jobs, const fs::path& dir,
+               children& stack) {
   address_watch address;
-  stack.start("server",
-              {"--role=server", "--listen=" + f.listen, "--data-dir=" + (place.dir() / "server").string()},
+  stack.start("server", {"--role=server", "--listen=" + f.listen, "--data-dir=" + (dir / "server").string()},
               [&address](const std::string& line) { address.line(line); });
   const std::string url = address.wait(stack);
   write_stdout(fmt::format("Orchestrator is at {}\n", url));
   for (int i = 1; i <= f.workers; ++i) {
     stack.start(fmt::format("worker-{}", i),
                 {"--role=worker", "--server=" + url, fmt::format("--worker-id=dev-{}", i),
-                 "--work-dir=" + (place.dir() / fmt::format("worker-{}", i)).string(),
-                 fmt::format("--slots={}", f.slots), "--on-stop=kill"});
+                 "--work-dir=" + (dir / fmt::format("worker-{}", i)).string(),
+                 "--token-file=" + (dir / "server/worker.token").string(), fmt::format("--slots={}", f.slots),
+                 "--on-stop=kill"});
   }
   settings values = s.values;
   values.values["server"] = {{url}, "dev"};
+  values.values["token-file"] = {{(dir / "server/admin.token").string()}, "dev"};
   session inner{values, s.out, std::make_unique<api_client>(values)};
   wait_for_workers(inner, f.workers);
   if (!jobs.empty()) run_jobs(inner, jobs);
-  if (f.once) {
-    stack.end_all();
-    return exit_ok;
-  }
+  if (f.once) return;
   write_stdout(fmt::format(
       "Running at {} until Ctrl-C. Try: orchestrator submit --server {} --follow -- echo hello\n", url, url));
   while (true) {
@@ -197,6 +218,27 @@ int dev(session& s, const dev_flags& f, const schedule_check& check) {
     const std::string ended = stack.first_ended();
     if (!ended.empty()) throw failure{exit_refused, ended, ""};
   }
+}
+
+int dev(session& s, const dev_flags& f, const schedule_check& check) {
+  std::vector<loaded_job> jobs;
+  if (!f.apply.empty()) jobs = load_checked_jobs(f.apply, check);
+  const sigset_t set = block_signals();  // before any thread
+  data_place place(f.data_dir);
+  children stack;
+  ending end;
+  end_on_signal(set, stack, place, end);
+  std::optional<failure> failed;
+  try {
+    run_stack(s, f, jobs, place.dir(), stack);
+  } catch (const failure& why) {
+    failed = why;
+  }
+  // A call that failed because the coordinator is being stopped is no news.
+  if (!end.begin()) leave_it_to_the_other();
+  stack.end_all();
+  if (failed) throw *failed;
+  return exit_ok;
 }
 
 }  // namespace

@@ -30,7 +30,8 @@ void print_event(const session& s, const json::object& o) {
 
 /// Reads server-sent events; when the stream is cut, waits for the coordinator and goes on behind the last
 /// id.
-int follow(session& s, std::string last_id) {
+int follow(session& s, std::optional<std::uint64_t> after) {
+  std::string last_id = after ? std::to_string(*after) : "";
   while (true) {
     api_client::header_list headers = {{"Accept", "text/event-stream"}};
     if (!last_id.empty()) headers.emplace_back("Last-Event-ID", last_id);
@@ -60,7 +61,7 @@ void add_event_commands(CLI::App& root, selection& chosen) {
       return exit_ok;
     };
   });
-  auto since = std::make_shared<std::string>();
+  auto since = std::make_shared<std::optional<std::uint64_t>>();
   CLI::App* following = add_verb(*noun, "follow", "events as they happen, until Ctrl-C");
   following->add_option("--after", *since, "begin behind this sequence number")->type_name("SEQ");
   following->callback(

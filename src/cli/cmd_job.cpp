@@ -107,16 +107,7 @@ void add_list(CLI::App& noun, selection& chosen) {
           {"WHEN", when_of},
           {"PAUSED", paused_of},
           {"DESCRIPTION", [](const json::object& o) { return text_of(o, "description"); }}};
-      json::array all;
-      std::string cursor;
-      do {
-        const auto page =
-            s.api->get("/api/v1/jobs?limit=500" + (cursor.empty() ? "" : "&cursor=" + url_encode(cursor)));
-        for (const json::value& item : page.body.at("items").as_array()) all.push_back(item);
-        const json::value& next = page.body.at("next_cursor");
-        cursor = next.is_string() ? std::string(next.as_string()) : "";
-      } while (!cursor.empty());
-      s.out.list(all, columns, "name");
+      s.out.list(s.api->get_all("/api/v1/jobs"), columns, "name");
       return exit_ok;
     };
   });
@@ -144,12 +135,13 @@ struct run_job_flags {
 };
 
 int run_job(session& s, const run_job_flags& f) {
+  const steady_time until = f.wait.until();
   json::object body;
   if (f.has_args) body["args"] = f.args;
   const std::string key = f.key.empty() ? to_string(make_uuid_v4(system_random(), system_random())) : f.key;
   const auto answer = s.api->call_patiently("POST", fmt::format("/api/v1/jobs/{}/run", url_encode(f.name)),
                                             body, {{"Idempotency-Key", key}}, std::chrono::seconds{10});
-  return finish(s, answer.body.as_object(), f.wait);
+  return finish(s, answer.body.as_object(), f.wait, until);
 }
 
 void add_run(CLI::App& noun, selection& chosen) {

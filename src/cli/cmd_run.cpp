@@ -27,6 +27,7 @@ struct submit_flags {
 };
 
 int submit(session& s, const submit_flags& f) {
+  const steady_time until = f.wait.until();
   json::object body = f.run.to_json();
   if (!f.job.empty()) body["job"] = f.job;
   if (!f.name.empty()) body["name"] = f.name;
@@ -37,7 +38,7 @@ int submit(session& s, const submit_flags& f) {
   const std::string key = f.key.empty() ? to_string(make_uuid_v4(system_random(), system_random())) : f.key;
   const auto answer =
       s.api->call_patiently("POST", "/api/v1/runs", body, {{"Idempotency-Key", key}}, submit_patience);
-  return finish(s, answer.body.as_object(), f.wait);
+  return finish(s, answer.body.as_object(), f.wait, until);
 }
 
 void add_submit(CLI::App& parent, selection& chosen) {
@@ -173,14 +174,9 @@ void add_logs(CLI::App& parent, selection& chosen) {
 }
 
 int wait(session& s, const std::vector<std::string>& ids, const wait_flags& flags) {
-  std::optional<std::chrono::milliseconds> limit;
-  if (!flags.wait_timeout.empty()) {
-    limit = parse_duration(flags.wait_timeout);
-    if (!limit) throw failure{exit_usage, "--wait-timeout takes a duration like 90s or 30m", ""};
-  }
-  const auto done = wait_for_runs(s, ids, limit);
+  const auto done = wait_for_runs(s, ids, flags.until());
   if (!done) {
-    fmt::print(stderr, "orchestrator: not all ended within {}\n", flags.wait_timeout);
+    tell(fmt::format("orchestrator: not all ended within {}", flags.wait_timeout));
     return ids.size() == 1 ? exit_ours : exit_wait_timed_out;
   }
   json::array items;

@@ -53,13 +53,13 @@ void add_system_commands(CLI::App& root, selection& chosen) {
   CLI::App* noun = root.add_subcommand("config", "settings: show");
   noun->fallthrough();
   auto origin = std::make_shared<bool>(false);
-  auto file = std::make_shared<std::string>();
   CLI::App* show = add_verb(*noun, "show", "every setting of every role as it would be used now");
   show->add_flag("--origin", *origin, "say where each value comes from");
-  show->add_option("--file", *file, "this settings file instead of the usual places")->type_name("FILE");
-  show->callback([origin, file, &chosen] {
+  show->callback([origin, &root, &chosen] {
+    const CLI::Option* config = root.get_option("--config");
+    const std::string file = config->count() > 0 ? config->as<std::string>() : "";
     chosen.offline = true;
-    chosen.action = [origin, file](session& s) { return show_config(s, *file, *origin); };
+    chosen.action = [origin, file](session& s) { return show_config(s, file, *origin); };
   });
   CLI::App* version = add_verb(root, "version", "of this program");
   version->callback([&chosen] {

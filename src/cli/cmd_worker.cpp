@@ -76,8 +76,7 @@ void add_worker_commands(CLI::App& root, selection& chosen) {
   CLI::App* list = add_verb(*noun, "list", "all workers the coordinator knows");
   list->callback([&chosen] {
     chosen.action = [](session& s) {
-      const auto answer = s.api->get("/api/v1/workers?limit=500");
-      s.out.list(answer.body.at("items").as_array(), row_columns(), "worker_id");
+      s.out.list(s.api->get_all("/api/v1/workers"), row_columns(), "worker_id");
       return exit_ok;
     };
   });

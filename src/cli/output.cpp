@@ -1,12 +1,16 @@
 // Tables and JSON on stdout. See output.hpp.
 #include "output.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <orchestrator/base/text.hpp>
 #include <orchestrator/base/time.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
@@ -14,6 +18,7 @@ namespace orchestrator::cli {
 namespace {
 
 constexpr int exit_lost_output = 74;
+constexpr std::size_t longest_cell = 4096;  ///< bytes of one text in a table
 
 bool colours() {
   static const bool on = [] {
@@ -38,6 +43,56 @@ std::size_t width_of(std::string_view text) {
   return width;
 }
 
+/// False if nobody takes it any more.
+bool write_all(int fd, std::string_view data) {
+  while (!data.empty()) {
+    const ssize_t n = ::write(fd, data.data(), data.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    data.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+constexpr std::size_t column_gap = 2;
+constexpr std::size_t narrowest_cell = 12;
+
+/// Columns of the terminal that shows stdout; no limit if it is none.
+std::size_t terminal_width() {
+  winsize size{};
+  if (!stdout_is_terminal() || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+    return SIZE_MAX;
+  return size.ws_col;
+}
+
+/// Takes from the widest columns what a line is too long, so that long names do not wrap every line.
+void narrow(std::vector<std::size_t>& widths, std::size_t limit) {
+  std::size_t all = column_gap * (widths.size() - 1);
+  for (const std::size_t w : widths) all += w;
+  while (all > limit) {
+    const auto widest = std::max_element(widths.begin(), widths.end());
+    if (*widest <= narrowest_cell) return;
+    --*widest;
+    --all;
+  }
+}
+
+/// The text in that many columns: its middle goes, since names differ at their ends.
+std::string shorten(const std::string& text, std::size_t width) {
+  if (width_of(text) <= width || text.find('\033') != std::string::npos) return text;
+  std::vector<std::string_view> characters;
+  for (std::size_t i = 0, next = 0; i < text.size(); i = next) {
+    for (next = i + 1; next < text.size() && width_of(std::string_view(text).substr(next, 1)) == 0;) ++next;
+    characters.push_back(std::string_view(text).substr(i, next - i));
+  }
+  const std::size_t head = width / 2, tail = width - 1 - head;
+  std::string out;
+  for (std::size_t i = 0; i < head; ++i) out += characters[i];
+  out += "…";
+  for (std::size_t i = characters.size() - tail; i < characters.size(); ++i) out += characters[i];
+  return out;
+}
+
 std::string pad(const std::string& text, std::size_t width) {
   const std::size_t has = width_of(text);
   return has < width ? text + std::string(width - has, ' ') : text;
@@ -56,18 +111,23 @@ bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
 void write_stdout(std::string_view data) {
-  while (!data.empty()) {
-    const ssize_t n = ::write(STDOUT_FILENO, data.data(), data.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) std::_Exit(exit_lost_output);
-    data.remove_prefix(static_cast<std::size_t>(n));
-  }
+  if (!write_all(STDOUT_FILENO, data)) std::_Exit(exit_lost_output);
+}
+
+void write_stderr(std::string_view data) {
+  if (!write_all(STDERR_FILENO, data)) std::_Exit(exit_lost_output);
+}
+
+void tell(std::string_view line) {
+  const std::string whole = std::string(line) + "\n";
+  static_cast<void>(write_all(STDERR_FILENO, whole));
 }
 
 std::string text_of(const json::object& o, std::string_view key) {
   const json::value* v = o.if_contains(key);
   if (v == nullptr || v->is_null()) return "-";
-  if (v->is_string()) return v->as_string().empty() ? "-" : std::string(v->as_string());
+  // What a worker or a job file says could move the cursor or forge a line.
+  if (v->is_string()) return v->as_string().empty() ? "-" : printable(v->as_string(), longest_cell);
   if (v->is_bool()) return v->as_bool() ? "yes" : "no";
   return protocol::write_json(*v);
 }
@@ -134,9 +194,12 @@ void printer::list(const json::array& items, const std::vector<column>& columns,
   for (const auto& row : rows) {
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
   }
+  narrow(widths, terminal_width());
   for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i)
-      out += i + 1 == row.size() ? row[i] : pad(row[i], widths[i] + 2);
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const std::string cell = shorten(row[i], widths[i]);
+      out += i + 1 == row.size() ? cell : pad(cell, widths[i] + column_gap);
+    }
     out += '\n';
   }
   write_stdout(out);

@@ -49,7 +49,11 @@ std::string seconds_of(const json::object& o, std::string_view key);
 std::string coloured_state(const std::string& state);
 bool stdout_is_terminal();
 bool stderr_is_terminal();
-/// Writes all of it; ends the program with 74 if stdout is gone.
+/// Writes all of it; ends the program with 74 if nobody takes it any more.
 void write_stdout(std::string_view data);
+/// The same for what a job wrote to its stderr.
+void write_stderr(std::string_view data);
+/// A line for people on stderr. It is not what was asked for: that nobody reads it changes nothing.
+void tell(std::string_view line);
 
 }  // namespace orchestrator::cli

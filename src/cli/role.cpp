@@ -7,6 +7,7 @@
 #include <orchestrator/base/version.hpp>
 #include <orchestrator/cli/cli.hpp>
 
+#include "output.hpp"
 #include "usage.hpp"
 
 namespace orchestrator::cli {
@@ -55,7 +56,10 @@ std::string footer(std::string_view role) {
   }
   return "\nEvery flag is also an environment variable (--slots is ORCHESTRATOR_SLOTS) and a key of [worker] "
          "in\n"
-         "orchestrator.toml; flags win over the environment, the environment over the file.\n"
+         "orchestrator.toml; flags win over the environment, the environment over the file.\n\n"
+         "Exit codes: 0 stopped, 64 wrong flag, 70 internal error, 73 cannot create, 74 I/O error, 75 in "
+         "use,\n"
+         "77 permission, 78 configuration.\n\n"
          "The token is read from --token-file; for a coordinator of the same user on loopback it is found by "
          "itself.\n";
 }
@@ -67,7 +71,7 @@ std::optional<role_choice> parse_role(int argc, char** argv) {
   const auto role = role_in(argc, argv, given);
   if (!given) return std::nullopt;
   if (*role != "server" && *role != "worker") {
-    fmt::print(stderr, "orchestrator: --role takes server or worker, not `{}`\n", printable(*role));
+    tell(fmt::format("orchestrator: --role takes server or worker, not `{}`", printable(*role)));
     return role_choice{std::nullopt, exit_daemon_usage};
   }
   CLI::App app(*role == "server"
@@ -87,24 +91,23 @@ std::optional<role_choice> parse_role(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", app.help());
+    write_stdout(app.help());
     return role_choice{std::nullopt, 0};
   } catch (const CLI::ParseError& e) {
     const bool extra = dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr;
     if (const char* word = first_plain_word(argc, argv); extra && word != nullptr) {
-      fmt::print(stderr,
-                 "orchestrator: --role starts a daemon and cannot be combined with a command (`{}`)\n",
-                 printable(word));
+      tell(fmt::format("orchestrator: --role starts a daemon and cannot be combined with a command (`{}`)",
+                       printable(word)));
       return role_choice{std::nullopt, exit_usage};
     }
-    fmt::print(stderr, "orchestrator --role={}: {}\n", *role, explain_parse_error(app, e, argc, argv));
+    tell(fmt::format("orchestrator --role={}: {}", *role, explain_parse_error(app, e)));
     return role_choice{std::nullopt, exit_daemon_usage};
   }
   auto merged = merge_settings(*role, table, flags.given(), config);
   if (!merged) {
-    const bool from_flag = merged.error().detail.starts_with("flag:");
-    fmt::print(stderr, "orchestrator --role={}: {}{}{}\n", *role, merged.error().detail,
-               merged.error().hint.empty() ? "" : "; ", merged.error().hint);
+    const bool from_flag = merged.error().detail.starts_with("--");
+    tell(fmt::format("orchestrator --role={}: {}{}{}", *role, merged.error().detail,
+                     merged.error().hint.empty() ? "" : "; ", merged.error().hint));
     return role_choice{std::nullopt, from_flag ? exit_daemon_usage : exit_daemon_config};
   }
   return role_choice{role_request{*role, std::move(*merged)}, 0};

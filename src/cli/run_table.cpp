@@ -38,6 +38,16 @@ std::string attempts_of(const json::object& run) {
   return out.empty() ? "-" : out;
 }
 
+/// What the last attempt took of its machine.
+std::string used_of(const json::object& run) {
+  const json::object* attempt = last_attempt(run);
+  if (attempt == nullptr) return "-";
+  const json::value* memory = attempt->if_contains("max_rss_bytes");
+  const std::string cpu = seconds_of(*attempt, "cpu_seconds");
+  if (cpu == "-" || memory == nullptr || !memory->is_number()) return "-";
+  return fmt::format("{} of CPU, {:.1f} MiB of memory", cpu, memory->to_number<double>() / (1024 * 1024));
+}
+
 column cell(const char* heading, const char* key) {
   return {heading, [key](const json::object& o) { return text_of(o, key); }};
 }
@@ -68,6 +78,7 @@ std::vector<column> run_columns() {
           cell("started", "started_at"),
           cell("finished", "finished_at"),
           {"took", [](const json::object& o) { return seconds_of(o, "duration_seconds"); }},
+          {"used", used_of},
           cell("retry of", "retry_of")};
 }
 

@@ -87,11 +87,14 @@ constexpr setting client_table[] = {
      "file with the admin token; found by itself for a coordinator of the same user", "FILE"},
 };
 
+constexpr const char* from_flag = "flag";
+
+/// Of a flag the text begins with the flag itself, of everything else with where it stands.
 refusal wrong(const std::string& origin, std::string_view flag, const std::string& value,
               const std::string& wanted) {
+  const std::string place = origin == from_flag ? "" : origin + ": ";
   return {errc::bad_field,
-          fmt::format("{}: --{} cannot be `{}`: it takes {}", origin, flag, printable(value), wanted), "",
-          ""};
+          fmt::format("{}--{} cannot be `{}`: it takes {}", place, flag, printable(value), wanted), "", ""};
 }
 
 std::optional<refusal> check_value(const setting& s, const std::string& value, const std::string& origin) {
@@ -208,7 +211,7 @@ result<std::map<std::string, setting_value>> read_file(const std::string& path, 
     for (const setting& s : known->second) keys.push_back(file_key(s.flag));
     const std::vector<std::string_view> key_views(keys.begin(), keys.end());
     for (const auto& [key, value] : *node.as_table()) {
-      const auto at = value.source().begin;
+      const auto at = key.source().begin;
       const std::string origin = fmt::format("{}:{}", path, at.line);
       const auto found = std::find(keys.begin(), keys.end(), std::string_view(key));
       if (found == keys.end())
@@ -257,7 +260,7 @@ result<settings> merge_settings(std::string_view role, std::span<const setting> 
     const std::string variable = environment_name(s.flag);
     const char* environment = std::getenv(variable.c_str());
     if (flag != flags.end() && !flag->second.empty()) {
-      v = {flag->second, "flag"};
+      v = {flag->second, from_flag};
     } else if (environment != nullptr) {
       v = {s.what == kind::list ? split_list(environment) : std::vector<std::string>{environment}, variable};
     } else if (const auto in_file = file.find(std::string(s.flag)); in_file != file.end()) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -30,12 +31,38 @@ std::optional<toml_fault> find_deep_keys(std::string_view text) {
   return std::nullopt;
 }
 
+bool surprises(std::string_view text) {
+  try {
+    static_cast<void>(toml::parse(text));
+  } catch (const toml_surprise&) {
+    return true;
+  } catch (const toml::parse_error&) {
+  }
+  return false;
+}
+
+/// The parser does not say where it was surprised: the first line with which a text surprises it.
+toml_fault find_surprise(std::string_view text) {
+  std::vector<std::size_t> ends;  // of the lines
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\n' || i + 1 == text.size()) ends.push_back(i + 1);
+  }
+  const auto line = std::partition_point(ends.begin(), ends.end(),
+                                         [&](std::size_t end) { return !surprises(text.substr(0, end)); });
+  return {static_cast<std::size_t>(line - ends.begin()) + 1,
+          1,
+          {errc::bad_field, "this line is not TOML", "",
+           "a date is written 2026-01-31T23:59:00Z, a text in quotes"}};
+}
+
 }  // namespace
 
 boost::system::result<toml::table, toml_fault> parse_toml(std::string_view text) {
   if (auto deep = find_deep_keys(text)) return *std::move(deep);
   try {
     return toml::parse(text);
+  } catch (const toml_surprise&) {
+    return find_surprise(text);
   } catch (const toml::parse_error& e) {
     const auto at = e.source().begin;
     return toml_fault{std::max<std::size_t>(at.line, 1),

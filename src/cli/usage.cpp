@@ -46,13 +46,6 @@ std::map<std::string, std::vector<std::string>> flag_reader::given() const {
 
 namespace {
 
-/// The app whose options and subcommands the words lead to.
-const CLI::App* innermost(const CLI::App& app) {
-  const CLI::App* at = &app;
-  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
-  return at;
-}
-
 std::string first_unknown(const CLI::App& app) {
   for (const CLI::App* at = &app;;) {
     for (const std::string& word : at->remaining()) return word;
@@ -63,13 +56,19 @@ std::string first_unknown(const CLI::App& app) {
 
 }  // namespace
 
-std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e, int, char**) {
-  const CLI::App* at = innermost(app);
-  const std::string hint = fmt::format("; `{} --help` lists what there is",
-                                       at == &app ? app.get_name() : app.get_name() + " " + at->get_name());
-  if (dynamic_cast<const CLI::ExtrasError*>(&e) == nullptr) {
-    return std::string(e.what()) + hint;
+std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e) {
+  std::string command = app.get_name();
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) {
+    at = at->get_subcommands().front();
+    command += " " + at->get_name();
   }
+  const std::string hint = fmt::format("; `{} --help` says what it takes", command);
+  if (dynamic_cast<const CLI::ConversionError*>(&e) != nullptr) {
+    const std::string text = e.what();  // "Could not convert: --retries = many"
+    return fmt::format("`{}` is not a number", printable(text.substr(text.find(": ") + 2))) + hint;
+  }
+  if (dynamic_cast<const CLI::ExtrasError*>(&e) == nullptr) return printable(e.what()) + hint;
   const std::string word = first_unknown(app);
   std::vector<std::string> names;
   if (word.starts_with("-")) {
@@ -80,13 +79,10 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e, i
   }
   const std::vector<std::string_view> views(names.begin(), names.end());
   const std::string shown = word.substr(0, word.find('='));
-  std::string text = fmt::format("unknown {} `{}`", word.starts_with("-") ? "flag" : "command or argument",
-                                 printable(shown));
-  if (const auto near = nearest(shown, views))
-    text += fmt::format("; did you mean `{}`?", *near);
-  else
-    text += hint;
-  return text;
+  const auto near = nearest(shown, views);
+  return fmt::format("unknown {} `{}`", word.starts_with("-") ? "flag" : "command or argument",
+                     printable(shown)) +
+         (near ? fmt::format("; did you mean `{}`?", *near) : hint);
 }
 
 }  // namespace orchestrator::cli

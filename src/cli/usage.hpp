@@ -30,6 +30,6 @@ class flag_reader {
 };
 
 /// One sentence: what was wrong, and what was probably meant.
-std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e, int argc, char** argv);
+std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e);
 
 }  // namespace orchestrator::cli

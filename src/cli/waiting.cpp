@@ -2,6 +2,7 @@
 #include "waiting.hpp"
 
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <map>
 
@@ -48,9 +49,13 @@ std::optional<std::int64_t> number_of(const json::object& o, const char* key) {
 }
 
 int ours(const json::object& run) {
-  fmt::print(stderr, "orchestrator: run {} is {}{}\n", text_of(run, "id"), text_of(run, "state"),
-             text_of(run, "reason") == "-" ? "" : " (" + text_of(run, "reason") + ")");
+  tell(fmt::format("orchestrator: run {} is {}{}", text_of(run, "id"), text_of(run, "state"),
+                   text_of(run, "reason") == "-" ? "" : " (" + text_of(run, "reason") + ")"));
   return exit_ours;
+}
+
+void show_progress(std::size_t done, std::size_t all, const char* end) {
+  std::fputs(fmt::format("\r{} of {} ended{}", done, all, end).c_str(), stderr);
 }
 
 /// Prints one line of the log stream; false at its end. What was printed before a reconnect is not printed
@@ -71,7 +76,7 @@ class log_copier {
       const auto from = number_of(gap->as_object(), "from").value_or(0),
                  to = number_of(gap->as_object(), "to").value_or(0);
       if (static_cast<std::uint64_t>(to) > next)
-        fmt::print(stderr, "[{} bytes of {} were dropped]\n", to - from, stream);
+        tell(fmt::format("[{} bytes of {} were dropped]", to - from, stream));
       return true;
     }
     print_data(o, stream, next);
@@ -91,7 +96,7 @@ class log_copier {
     next = offset + text.size();
     text.erase(0, seen);
     if (stream == "stderr")
-      fmt::print(stderr, "{}", text);
+      write_stderr(text);
     else
       write_stdout(text);
   }
@@ -109,27 +114,32 @@ int exit_code_of(const json::object& run) {
   if (state != "failed" || attempt == nullptr) return ours(run);
   const std::string how = text_of(*attempt, "state");
   if (how == "timed_out") {
-    fmt::print(stderr, "orchestrator: the run's timeout passed\n");
+    tell("orchestrator: the run's timeout passed");
     return exit_timeout;
   }
-  if (const std::string error = text_of(*attempt, "error"); error != "-")
-    fmt::print(stderr, "orchestrator: {}\n", error);
+  if (const std::string error = text_of(*attempt, "error"); error != "-") tell("orchestrator: " + error);
   if (const auto signal = number_of(*attempt, "signal"); signal && *signal > 0)
     return 128 + static_cast<int>(*signal);
   if (const auto code = number_of(*attempt, "exit_code"); code && *code > 0) return static_cast<int>(*code);
   return ours(run);
 }
 
+steady_time wait_flags::until() const {
+  if (wait_timeout.empty()) return steady_time::max();
+  const auto limit = parse_duration(wait_timeout);
+  if (!limit) throw failure{exit_usage, "--wait-timeout takes a duration like 90s or 30m", ""};
+  return std::chrono::steady_clock::now() + *limit;
+}
+
 std::optional<std::vector<json::object>> wait_for_runs(session& s, const std::vector<std::string>& ids,
-                                                       std::optional<std::chrono::milliseconds> limit) {
-  const auto until = std::chrono::steady_clock::now() + limit.value_or(std::chrono::hours{24 * 365});
+                                                       steady_time until) {
   std::vector<json::object> done;
   const bool bar = ids.size() > 1 && stderr_is_terminal();
   for (const std::string& id : ids) {
-    if (bar) fmt::print(stderr, "\r{} of {} ended", done.size(), ids.size());
+    if (bar) show_progress(done.size(), ids.size(), "");
     while (true) {
       const auto left =
-          std::chrono::duration_cast<std::chrono::seconds>(until - std::chrono::steady_clock::now()).count();
+          std::chrono::ceil<std::chrono::seconds>(until - std::chrono::steady_clock::now()).count();
       const auto wait = std::clamp<std::int64_t>(left, 0, 60);
       const auto answer = s.api->call_patiently(
           "GET", fmt::format("/api/v1/runs/{}?wait={}", url_encode(id), wait), nullptr, {}, outage_patience);
@@ -140,23 +150,25 @@ std::optional<std::vector<json::object>> wait_for_runs(session& s, const std::ve
       if (std::chrono::steady_clock::now() >= until) return std::nullopt;
     }
   }
-  if (bar) fmt::print(stderr, "\r{} of {} ended\n", done.size(), ids.size());
+  if (bar) show_progress(done.size(), ids.size(), "\n");
   return done;
 }
 
-void print_logs(session& s, const std::string& id, const log_options& options) {
+bool print_logs(session& s, const std::string& id, const log_options& options, steady_time until) {
   std::string path = fmt::format("/api/v1/runs/{}/logs?follow={}", url_encode(id), options.follow ? 1 : 0);
   if (options.attempt) path += fmt::format("&attempt={}", *options.attempt);
   if (!options.stream.empty()) path += "&stream=" + url_encode(options.stream);
   if (options.tail) path += fmt::format("&tail={}", *options.tail);
   log_copier copier;
   while (!copier.ended()) {
-    s.api->stream_lines(path, {}, [&copier](std::string_view line) { return copier.take(line); });
-    if (!options.follow) return;
+    s.api->stream_lines(path, {}, [&copier](std::string_view line) { return copier.take(line); }, until);
+    if (!options.follow) return true;
+    if (!copier.ended() && std::chrono::steady_clock::now() >= until) return false;
     // The stream was cut (a restarting coordinator): wait until it answers, then go on behind what was
     // printed.
     if (!copier.ended()) s.api->call_patiently("GET", "/api/v1/version", nullptr, {}, outage_patience);
   }
+  return true;
 }
 
 void detach_on_interrupt(const std::string& id) {
@@ -178,26 +190,21 @@ void wait_flags::add(CLI::App& app, bool with_wait) {
       ->type_name("D");
 }
 
-int finish(session& s, const json::object& run, const wait_flags& flags) {
+int finish(session& s, const json::object& run, const wait_flags& flags, steady_time until) {
   const std::string id = text_of(run, "id");
   if (!flags.wait && !flags.follow) {
     s.out.one(run, run_columns(), "id");
     return exit_ok;
   }
-  std::optional<std::chrono::milliseconds> limit;
-  if (!flags.wait_timeout.empty()) {
-    limit = parse_duration(flags.wait_timeout);
-    if (!limit) throw failure{exit_usage, "--wait-timeout takes a duration like 90s or 30m", ""};
-  }
   detach_on_interrupt(id);
   if (flags.follow) {
     log_options logs;
     logs.follow = true;
-    print_logs(s, id, logs);
+    print_logs(s, id, logs, until);
   }
-  const auto done = wait_for_runs(s, {id}, limit);
+  const auto done = wait_for_runs(s, {id}, until);
   if (!done) {
-    fmt::print(stderr, "orchestrator: the run did not end within {}; it goes on\n", flags.wait_timeout);
+    tell(fmt::format("orchestrator: the run did not end within {}; it goes on", flags.wait_timeout));
     return exit_ours;
   }
   if (!flags.follow || s.out.how() != format::table) s.out.one(done->front(), run_columns(), "id");

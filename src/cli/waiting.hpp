@@ -13,9 +13,9 @@ namespace orchestrator::cli {
 /// a 125 goes to stderr.
 int exit_code_of(const json::object& run);
 
-/// Waits until every run is final; nothing if `limit` passed first. On a terminal shows how many ended.
+/// Waits until every run is final; nothing if `until` came first. On a terminal shows how many ended.
 std::optional<std::vector<json::object>> wait_for_runs(session& s, const std::vector<std::string>& ids,
-                                                       std::optional<std::chrono::milliseconds> limit);
+                                                       steady_time until);
 
 struct log_options {
   std::optional<int> attempt;
@@ -23,8 +23,9 @@ struct log_options {
   std::optional<std::uint64_t> tail;
   bool follow = false;
 };
-/// Copies a run's stdout and stderr to ours.
-void print_logs(session& s, const std::string& id, const log_options& options);
+/// Copies a run's stdout and stderr to ours; false if a follower's `until` came before the run's end.
+bool print_logs(session& s, const std::string& id, const log_options& options,
+                steady_time until = steady_time::max());
 
 /// From here on Ctrl-C says that the run goes on, and ends the program.
 void detach_on_interrupt(const std::string& id);
@@ -35,7 +36,10 @@ struct wait_flags {
   bool follow = false;
   std::string wait_timeout;
   void add(CLI::App& app, bool with_wait);
+  /// When waiting is given up, counted from this call. Throws failure if --wait-timeout cannot be read: to be
+  /// asked before anything is submitted.
+  steady_time until() const;
 };
-int finish(session& s, const json::object& run, const wait_flags& flags);
+int finish(session& s, const json::object& run, const wait_flags& flags, steady_time until);
 
 }  // namespace orchestrator::cli

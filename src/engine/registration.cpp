@@ -54,6 +54,13 @@ std::optional<refusal> check(const protocol::worker_register& r) {
 }
 
 void fill_row(worker& row, const protocol::worker_register& r, wall_time now) {
+  // What a heartbeat of an earlier daemon said is not about this one.
+  if (r.protocol && row.process != r.process) {
+    row.status.clear();
+    row.jobs_processed = 0;
+    row.uptime_seconds = row.load = 0;
+    row.memory_bytes = 0;
+  }
   row.worker_id = r.worker_id;
   row.instance = r.protocol ? *r.instance : uuid{};
   row.boot_id = r.boot_id;

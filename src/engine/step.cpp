@@ -45,6 +45,12 @@ void send_to(core& c, const session_entry& s, protocol::coordinator_message m, b
 }
 
 void respond(core& c, request_id request, decltype(answer::body) body) {
+  // It says nothing that could be taken back, and behind the gate it would wait for the very disk that is
+  // full.
+  if (const auto* refused = std::get_if<refusal>(&body); refused && refused->code == errc::no_space) {
+    c.step.direct.emplace_back(answer{request, std::move(body)});
+    return;
+  }
   c.step.gated.emplace_back(answer{request, std::move(body)}, false);
 }
 

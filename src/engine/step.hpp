@@ -24,7 +24,8 @@ void send_to(core& c, const session_entry& s, protocol::coordinator_message m, b
 void respond(core& c, request_id request, decltype(answer::body) body);
 refusal refuse(errc code, std::string detail, std::string pointer = "", std::string hint = "");
 
-/// Past the gate, exempt by name: heartbeat acks, protocol errors, pings, notes.
+/// Past the gate, exempt by name: heartbeat acks, protocol errors, pings, notes, and answers that the disk is
+/// full.
 void send_now(core& c, const session_entry& s, protocol::coordinator_message m);
 void log(core& c, note_level level, std::string text);
 

@@ -295,12 +295,11 @@ result<field_set> fields_of(const schedule& s) {
   if (s.kind == schedule_kind::cron) return parse_cron(s.cron);
   field_set f;
   f.minutes = std::uint64_t{1} << s.minute;
-  f.hours = std::uint64_t{1} << s.hour;
+  f.hours = s.kind == schedule_kind::hourly ? all_hours : std::uint64_t{1} << s.hour;
   f.days = all_days;
   f.months = all_months;
   f.weekdays = all_weekdays;
   if (s.kind == schedule_kind::hourly) {
-    f.hours = all_hours;
     f.wildcard_time = true;
   } else if (s.kind == schedule_kind::weekly) {
     f.weekdays = std::uint64_t{1} << s.weekday;

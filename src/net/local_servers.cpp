@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <vector>
 
 #include <unistd.h>
 
@@ -52,6 +53,16 @@ std::optional<std::string> record_server(const std::string& host, std::uint16_t 
   fs::rename(temporary, record, ec);
   if (ec) return fmt::format("cannot write {}: {}", record.string(), ec.message());
   return std::nullopt;
+}
+
+void forget_server(const fs::path& data_dir) {
+  const std::string wanted = fs::absolute(data_dir).string();
+  std::error_code ec;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(state_dir() / "servers", ec)) {
+    if (first_line(entry.path() / "data_dir") == wanted) found.push_back(entry.path());
+  }
+  for (const fs::path& record : found) fs::remove_all(record, ec);
 }
 
 std::string find_local_token(const std::string& host, std::uint16_t port, const std::string& kind) {

@@ -11,9 +11,9 @@
 #include <chrono>
 #include <string>
 
-#include "pidfd.hpp"
+#include <fmt/format.h>
+
 #include "process_limits.hpp"
-#include "wire.hpp"
 
 namespace orchestrator::process {
 
@@ -92,12 +92,35 @@ boost::system::error_code client::receive_inventory(boot_time deadline) {
 
 bool client::take_greeting(const frame& message) {
   if (message.kind == message_kind::supervisor_hello) {
-    if (const auto greeting = decode_hello(message.body)) pid_ = greeting->pid;
+    if (const auto greeting = decode_hello(message.body)) {
+      pid_ = greeting->pid;
+      version_ = greeting->version;
+    }
   }
   if (message.kind == message_kind::inventory_item) {
     if (auto item = decode_supervised(message.body)) inventory_.push_back(std::move(*item));
   }
   return message.kind == message_kind::inventory_end;
+}
+
+std::string client::difference() const {
+  if (version_ < protocol_version) {
+    return fmt::format(
+        "The supervisor with pid {} was started by an older worker (its messages have version {}, ours {}): "
+        "its "
+        "jobs go on, but on_lease_lost = kill is not enforced while no worker runs here. A worker started "
+        "after "
+        "its last job has ended replaces it",
+        pid_, version_, protocol_version);
+  }
+  if (version_ > protocol_version) {
+    return fmt::format(
+        "The supervisor with pid {} was started by a newer worker (its messages have version {}, ours {}): "
+        "its "
+        "jobs go on, and what only the newer version knows is not used",
+        pid_, version_, protocol_version);
+  }
+  return {};
 }
 
 void client::poll(supervisor_events& events) {
@@ -197,6 +220,8 @@ void client::refuse(std::uint64_t lease, int error_number, const char* error) {
 }
 
 void client::kill(std::uint64_t lease, milliseconds grace) { send(encode_kill({lease, grace})); }
+
+void client::renew(std::uint64_t lease, boot_time until) { send(encode_renewal({lease, until})); }
 
 void client::forget(std::uint64_t lease) { send(encode_lease(message_kind::forget, lease)); }
 

@@ -2,13 +2,16 @@
 // its I/O thread.
 #pragma once
 
+#include <csignal>
 #include <vector>
 
 #include <boost/system/result.hpp>
 #include <orchestrator/process/supervisor.hpp>
 
 #include "frame_socket.hpp"
+#include "pidfd.hpp"
 #include "unique_fd.hpp"
+#include "wire.hpp"
 
 namespace orchestrator::process {
 
@@ -26,11 +29,16 @@ class client final : public supervisor_client {
   void poll(supervisor_events& events) override;
   void start(const launch& what) override;
   void kill(std::uint64_t lease, milliseconds grace) override;
+  void renew(std::uint64_t lease, boot_time until) override;
   void forget(std::uint64_t lease) override;
   void release_output(std::uint64_t lease, const std::string& stream, std::uint64_t offset) override;
   const std::vector<supervised>& inventory() const override { return inventory_; }
   bool fresh() const override { return fresh_; }
   int pid() const override { return pid_; }
+  std::string difference() const override;
+  /// Of an older version, and without any process or end: there is nothing to keep it for.
+  bool is_outdated_and_idle() const { return version_ < protocol_version && inventory_.empty(); }
+  void end_supervisor() const { signal_pidfd(supervisor_, SIGTERM); }
 
  private:
   client(unique_fd socket, bool fresh);
@@ -54,6 +62,7 @@ class client final : public supervisor_client {
   bool finished_ = false;
   bool fresh_;
   int pid_ = 0;
+  std::uint64_t version_ = protocol_version;
   std::vector<supervised> inventory_;
   std::vector<process_end> refused_;
 };

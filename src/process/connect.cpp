@@ -50,6 +50,7 @@ boost::system::result<std::unique_ptr<supervisor_client>> connect_supervisor(
   const auto folder = open_work_dir(work_dir);
   if (!folder) return folder.error();
   const auto deadline = read_boot_clock() + limits::hello_patience;
+  const auto give_up_replacing = deadline - limits::hello_patience / 2;
   int forks = 0;
   for (;;) {
     auto lock = try_lock(folder->get());
@@ -63,6 +64,11 @@ boost::system::result<std::unique_ptr<supervisor_client>> connect_supervisor(
     if (auto socket = connect_in(folder->get())) {
       auto made = client::handshake(std::move(*socket), deadline, fresh);
       if (made && is_foreign(folder->get())) return make_error_code(connect_errc::foreign_namespace);
+      if (made && (*made)->is_outdated_and_idle() && read_boot_clock() < give_up_replacing) {
+        (*made)->end_supervisor();
+        sleep_for(retry_pause);
+        continue;
+      }
       if (made) return std::unique_ptr<supervisor_client>(std::move(*made));
       error = made.error();
       if (error != make_error_code(connect_errc::ended)) return error;

@@ -44,6 +44,8 @@ std::optional<spawned> process_table::refuse(const launch& what) const {
   }
   if (stopping_)
     return refusal(ESHUTDOWN, "nothing is started: the supervisor received SIGTERM and is stopping");
+  if (what.lease_until && *what.lease_until <= read_boot_clock())
+    return refusal(ETIME, fmt::format("lease {} is not started: it ran out before it could be", what.lease));
   return std::nullopt;
 }
 
@@ -109,6 +111,13 @@ void process_table::kill(std::uint64_t lease, milliseconds grace) {
   }
   if (auto* process = find(lease)) {
     process->stop(supervised_process::stop_reason::request, grace, read_boot_clock());
+    settle(*process);
+  }
+}
+
+void process_table::renew(std::uint64_t lease, boot_time until) {
+  if (auto* process = find(lease)) {
+    process->renew(until);
     settle(*process);
   }
 }

@@ -32,6 +32,7 @@ class process_table {
   /// for one.
   std::optional<process_end> start(const launch& what);
   void kill(std::uint64_t lease, milliseconds grace);
+  void renew(std::uint64_t lease, boot_time until);
   void forget(std::uint64_t lease);
   void release_output(std::uint64_t lease, std::string_view stream, std::uint64_t offset);
   /// From now on nothing is started, and everything is stopped with its own grace.

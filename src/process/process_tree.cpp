@@ -16,7 +16,6 @@
 
 #include <fmt/format.h>
 #include <orchestrator/base/time.hpp>
-#include <orchestrator/process/supervisor.hpp>
 
 #include "pidfd.hpp"
 #include "process_limits.hpp"
@@ -26,6 +25,7 @@ namespace orchestrator::process {
 namespace {
 
 constexpr std::string_view lease_variable = "ORCHESTRATOR_LEASE=";
+constexpr std::string_view output_variable = "ORCHESTRATOR_OUTPUT=";
 
 std::optional<std::uint64_t> parse_lease(std::string_view text) {
   std::uint64_t lease = 0;
@@ -72,18 +72,21 @@ std::set<int> process_snapshot::ancestors(int pid) const {
   return found;
 }
 
-std::optional<std::uint64_t> process_snapshot::lease_of(int pid) {
-  if (const auto known = leases_.find(pid); known != leases_.end()) return known->second;
+std::optional<lease_mark> process_snapshot::mark_of(int pid) {
+  if (const auto known = marks_.find(pid); known != marks_.end()) return known->second;
   std::optional<std::uint64_t> lease;
+  std::string output;
   const auto environment = read_small_file(fmt::format("/proc/{}/environ", pid), limits::environ_bytes);
   std::string_view rest = environment ? std::string_view(*environment) : std::string_view();
-  while (!rest.empty() && !lease) {
+  while (!rest.empty()) {
     const auto item = rest.substr(0, rest.find('\0'));
     if (item.starts_with(lease_variable)) lease = parse_lease(item.substr(lease_variable.size()));
+    if (item.starts_with(output_variable)) output = item.substr(output_variable.size());
     rest.remove_prefix(std::min(item.size() + 1, rest.size()));
   }
-  leases_.emplace(pid, lease);
-  return lease;
+  std::optional<lease_mark> mark;
+  if (lease) mark = lease_mark{*lease, std::move(output)};
+  return marks_.emplace(pid, std::move(mark)).first->second;
 }
 
 void process_snapshot::build_index(int root) {
@@ -97,27 +100,24 @@ void process_snapshot::build_index(int root) {
   }
   for (const int pid : candidates) {
     if (excluded_.contains(pid)) continue;
-    if (const auto lease = lease_of(pid)) index_.by_lease[*lease].push_back(pid);
+    if (const auto mark = mark_of(pid)) index_.by_mark[*mark].push_back(pid);
     index_.by_session[processes_.at(pid).session].push_back(pid);
   }
 }
 
-std::vector<process_stat> process_snapshot::tree(std::uint64_t lease, int session, int root) {
+std::vector<process_stat> process_snapshot::tree(const lease_mark& mark, int session, int root) {
   if (index_.root != root) build_index(root);
   std::set<int> members;
   const auto add = [&](int pid) {
     if (members.insert(pid).second) members.merge(descendants(pid));
   };
-  // A worker that itself runs as a job has that job's lease in its own environment, and so has everything
-  // near it.
-  const bool ambiguous = root == 0 && lease_of(::getpid()) == lease;
-  if (const auto named = index_.by_lease.find(lease); named != index_.by_lease.end() && !ambiguous) {
+  if (const auto named = index_.by_mark.find(mark); named != index_.by_mark.end()) {
     for (const int pid : named->second) add(pid);
   }
   if (const auto same = index_.by_session.find(session); session != 0 && same != index_.by_session.end()) {
-    // Session numbers are used again once the last member is gone; whoever names another lease is not ours.
+    // Session numbers are used again once the last member is gone; whoever carries another mark is not ours.
     for (const int pid : same->second) {
-      if (const auto found = lease_of(pid); !found || found == lease) add(pid);
+      if (const auto found = mark_of(pid); !found || found == mark) add(pid);
     }
   }
   std::vector<process_stat> living;
@@ -136,11 +136,11 @@ void send_signal(const process_stat& process, int signal) {
   if (now && now->start_time == process.start_time) signal_pidfd(fd, signal);
 }
 
-bool kill_lease_processes(std::uint64_t lease, int session) {
+bool kill_lease_processes(const lease_mark& mark, int session) {
   const auto deadline = read_boot_clock() + limits::kill_patience;
   int rounds_without = 0;
   for (;;) {
-    const auto living = process_snapshot::take().tree(lease, session, 0);
+    const auto living = process_snapshot::take().tree(mark, session, 0);
     for (const auto& process : living) send_signal(process, SIGKILL);
     // Two in a row: a process that forks while /proc is listed can be missed once.
     rounds_without = living.empty() ? rounds_without + 1 : 0;

@@ -1,13 +1,15 @@
-// Finds the processes of one lease in /proc and signals them: by session, by ORCHESTRATOR_LEASE in the
+// Finds the processes of one lease in /proc and signals them: by session, by the lease's mark in the
 // environment, and by descent from either. Used by the supervisor for timeouts and kills, and by the daemon
 // when its supervisor died.
 #pragma once
 
-#include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <unordered_map>
 #include <vector>
+
+#include <orchestrator/process/supervisor.hpp>
 
 #include "identity.hpp"
 
@@ -22,24 +24,24 @@ class process_snapshot {
   /// Living processes of the lease. `session` is 0 if unknown. With `root`, only descendants of that process
   /// count: the supervisor adopts orphans, so that nothing of ours can be elsewhere. Without, everything but
   /// ourselves and our ancestors counts.
-  std::vector<process_stat> tree(std::uint64_t lease, int session, int root);
+  std::vector<process_stat> tree(const lease_mark& mark, int session, int root);
 
  private:
-  /// Who may belong to a lease at all, by the lease and by the session they name.
+  /// Who may belong to a lease at all, by the mark they carry and by their session.
   struct index {
     int root = -1;
-    std::unordered_map<std::uint64_t, std::vector<int>> by_lease;
+    std::map<lease_mark, std::vector<int>> by_mark;
     std::unordered_map<int, std::vector<int>> by_session;
   };
   void build_index(int root);
   std::set<int> descendants(int root) const;
   std::set<int> ancestors(int pid) const;
-  /// ORCHESTRATOR_LEASE of a process; nothing if it has none, or is not ours to look at.
-  std::optional<std::uint64_t> lease_of(int pid);
+  /// Nothing if the process has no ORCHESTRATOR_LEASE, or is not ours to look at.
+  std::optional<lease_mark> mark_of(int pid);
 
   std::unordered_map<int, process_stat> processes_;
   std::unordered_map<int, std::vector<int>> children_;
-  std::unordered_map<int, std::optional<std::uint64_t>> leases_;
+  std::unordered_map<int, std::optional<lease_mark>> marks_;
   std::set<int> excluded_;
   index index_;
 };

@@ -86,4 +86,14 @@ spool_read read_spool(const std::filesystem::path& work_dir, std::uint64_t lease
   return read;
 }
 
+std::set<std::uint64_t> spooled_leases(const std::filesystem::path& work_dir) {
+  std::set<std::uint64_t> leases;
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator it(work_dir / "spool", ignored), end; it != end;
+       it.increment(ignored)) {
+    if (const auto name = parse_segment_name(it->path().filename().native())) leases.insert(name->lease);
+  }
+  return leases;
+}
+
 }  // namespace orchestrator::process

@@ -19,6 +19,11 @@ double seconds_of(const timeval& t) {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
 }
 
+lease_mark mark_of(const launch& what) {
+  const auto output = what.env.find("ORCHESTRATOR_OUTPUT");
+  return {what.lease, output == what.env.end() ? std::string() : output->second};
+}
+
 /// Looks for survivors are made again at once when they found nobody, since one look can miss a process that
 /// forks.
 constexpr int sweeps_to_believe = 2;
@@ -29,6 +34,7 @@ supervised_process::supervised_process(const launch& what, spawned child, int sp
                                        boot_time now)
     : pid_(child.pid),
       session_(child.pid),
+      mark_(mark_of(what)),
       started_at_(wall),
       started_boot_(now),
       kill_grace_(what.kill_grace),
@@ -40,10 +46,12 @@ supervised_process::supervised_process(const launch& what, spawned child, int sp
   if (pid_ == 0) {
     end_.started = false;
     end_.error_number = child.error_number;
+    end_.lease_lost = child.error_number == ETIME;
     end_.error = std::move(child.error);
     set_end();
-  } else if (what.timeout > milliseconds{0}) {
-    timeout_at_ = now + what.timeout;
+  } else {
+    if (what.timeout > milliseconds{0}) timeout_at_ = now + what.timeout;
+    lease_until_ = what.lease_until;
   }
 }
 
@@ -59,8 +67,11 @@ void supervised_process::stop(stop_reason reason, milliseconds grace, boot_time 
     return;
   }
   phase_ = phase::terminating;
-  (reason == stop_reason::timeout ? end_.timed_out : end_.killed) = true;
+  end_.timed_out = reason == stop_reason::timeout;
+  end_.killed = reason == stop_reason::request;
+  end_.lease_lost = reason == stop_reason::lease_lost;
   timeout_at_.reset();
+  lease_until_.reset();
   kill_at_ = now + grace;
   signal_group(SIGTERM);
   signal_group(SIGCONT);  // a stopped process would sleep through its grace
@@ -68,10 +79,15 @@ void supervised_process::stop(stop_reason reason, milliseconds grace, boot_time 
   sweep_at_ = now;
 }
 
+void supervised_process::renew(boot_time until) {
+  if (lease_until_) lease_until_ = std::max(*lease_until_, until);
+}
+
 void supervised_process::on_exit(int wait_status, const rusage& usage, boot_time now,
                                  std::span<char> buffer) {
   main_exited_ = true;
   timeout_at_.reset();
+  lease_until_.reset();
   if (WIFSIGNALED(wait_status)) {
     end_.signal = WTERMSIG(wait_status);
   } else {
@@ -107,6 +123,7 @@ bool supervised_process::pump(std::size_t index, std::span<char> buffer, std::si
 
 void supervised_process::on_time(boot_time now, std::span<char> buffer) {
   if (timeout_at_ && *timeout_at_ <= now) stop(stop_reason::timeout, kill_grace_, now);
+  if (lease_until_ && *lease_until_ <= now) stop(stop_reason::lease_lost, kill_grace_, now);
   if (kill_at_ && *kill_at_ <= now) {
     kill_at_.reset();
     phase_ = phase::killing;
@@ -127,7 +144,7 @@ void supervised_process::on_time(boot_time now, std::span<char> buffer) {
 
 void supervised_process::sweep(process_snapshot& snapshot, boot_time now) {
   sweep_at_.reset();
-  const auto members = snapshot.tree(lease(), session_, ::getpid());
+  const auto members = snapshot.tree(mark_, session_, ::getpid());
   empty_sweeps_ = members.empty() ? empty_sweeps_ + 1 : 0;
   if (phase_ == phase::terminating) sweep_terminating(members, now);
   if (phase_ == phase::killing) sweep_killing(members, now);
@@ -174,6 +191,7 @@ std::optional<boot_time> supervised_process::next_due() const {
   };
   if (ended_) return due;
   consider(timeout_at_);
+  consider(lease_until_);
   consider(kill_at_);
   consider(sweep_at_);
   if (waits_for_drain()) consider(drain_until_);

@@ -24,9 +24,11 @@ class supervised_process {
   /// A process that was started, or was not: then it is born ended, with the error of `child`.
   supervised_process(const launch& what, spawned child, int spool_directory, wall_time wall, boot_time now);
 
-  enum class stop_reason { timeout, request };
+  enum class stop_reason { timeout, request, lease_lost };
   /// TERM to the tree now, KILL after `grace`. No effect once the main process is gone.
   void stop(stop_reason reason, milliseconds grace, boot_time now);
+  /// The daemon could renew its lease up to there.
+  void renew(boot_time until);
   /// The main process was reaped.
   void on_exit(int wait_status, const rusage& usage, boot_time now, std::span<char> buffer);
   /// Moves what a pipe holds into the spool, at most `reads` times the buffer. True if there was any.
@@ -85,6 +87,7 @@ class supervised_process {
 
   int pid_ = 0;
   int session_ = 0;
+  lease_mark mark_;
   wall_time started_at_;
   boot_time started_boot_;
   milliseconds kill_grace_;
@@ -95,6 +98,7 @@ class supervised_process {
   bool term_outside_group_ = false;  ///< TERM still has to reach members that left the process group
   int empty_sweeps_ = 0;
   std::optional<boot_time> timeout_at_;
+  std::optional<boot_time> lease_until_;  ///< only of jobs that must not outlive their lease
   std::optional<boot_time> kill_at_;
   std::optional<boot_time> sweep_at_;
   std::optional<boot_time> drain_until_;

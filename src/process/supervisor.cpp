@@ -146,6 +146,9 @@ void supervisor::handle(const frame& message) {
     case message_kind::kill:
       if (const auto request = decode_kill(message.body)) table_.kill(request->lease, request->grace);
       break;
+    case message_kind::renew:
+      if (const auto request = decode_renewal(message.body)) table_.renew(request->lease, request->until);
+      break;
     case message_kind::forget:
       if (const auto lease = decode_lease(message.body)) table_.forget(*lease);
       break;

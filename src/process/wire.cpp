@@ -34,6 +34,16 @@ std::uint64_t duration_field(milliseconds d) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(d.count(), 0));
 }
 
+/// As far as a clock of this layer goes; what lies beyond would overflow when something is added to it.
+boot_time read_boot_time(field_reader& in) {
+  constexpr auto longest = std::chrono::nanoseconds(std::chrono::milliseconds(longest_ms / 2)).count();
+  return boot_time{nanoseconds{static_cast<std::int64_t>(std::min<std::uint64_t>(in.number(), longest))}};
+}
+
+std::uint64_t boot_time_field(boot_time t) {
+  return static_cast<std::uint64_t>(t.time_since_epoch().count());
+}
+
 int read_int(field_reader& in) { return static_cast<int>(static_cast<std::int64_t>(in.number())); }
 
 std::uint64_t int_field(std::int64_t value) { return static_cast<std::uint64_t>(value); }
@@ -68,7 +78,7 @@ std::string end_fields(const process_end& e) {
   out.real(e.cpu_seconds).real(e.duration_seconds).number(int_field(e.error_number));
   out.text(std::string_view(e.error).substr(0, limits::error_text)).number(e.output_detached);
   write_offsets(out, e.output_bytes);
-  out.number(int_field(e.leaked_processes));
+  out.number(int_field(e.leaked_processes)).number(e.lease_lost);
   return std::move(out).finish();
 }
 
@@ -158,6 +168,7 @@ std::string encode_launch(const launch& what) {
   for (const auto& [name, value] : what.env) out.text(name).text(value);
   out.text(what.cwd).text(what.stdin_text);
   out.number(duration_field(what.timeout)).number(duration_field(what.kill_grace)).number(what.output_limit);
+  out.number(boot_time_field(what.lease_until.value_or(boot_time{})));
   return std::move(out).finish();
 }
 
@@ -167,6 +178,11 @@ std::string encode_kill(const kill_request& k) {
 
 std::string encode_lease(message_kind kind, std::uint64_t lease) {
   return std::move(frame_writer(kind).number(lease)).finish();
+}
+
+std::string encode_renewal(const renewal& r) {
+  return std::move(frame_writer(message_kind::renew).number(r.lease).number(boot_time_field(r.until)))
+      .finish();
 }
 
 std::string encode_release(const release_request& r) {
@@ -216,6 +232,7 @@ std::optional<launch> decode_launch(std::string_view body) {
   what.timeout = read_duration(in);
   what.kill_grace = read_duration(in);
   what.output_limit = in.number();
+  if (const boot_time until = read_boot_time(in); until != boot_time{}) what.lease_until = until;
   return if_good(in, std::move(what));
 }
 
@@ -231,6 +248,14 @@ std::optional<std::uint64_t> decode_lease(std::string_view body) {
   field_reader in(body);
   const auto lease = in.number();
   return if_good(in, lease);
+}
+
+std::optional<renewal> decode_renewal(std::string_view body) {
+  field_reader in(body);
+  renewal r;
+  r.lease = in.number();
+  r.until = read_boot_time(in);
+  return if_good(in, r);
 }
 
 std::optional<release_request> decode_release(std::string_view body) {
@@ -277,6 +302,7 @@ std::optional<process_end> decode_end(std::string_view body) {
   e.output_detached = in.flag();
   e.output_bytes = read_offsets(in);
   e.leaked_processes = read_int(in);
+  e.lease_lost = in.flag();
   return if_good(in, std::move(e));
 }
 

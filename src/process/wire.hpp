@@ -15,8 +15,9 @@
 
 namespace orchestrator::process {
 
-/// Raised when fields are added; never used to refuse the other side.
-inline constexpr std::uint32_t protocol_version = 1;
+/// Raised when fields or kinds are added; never used to refuse the other side.
+/// 2: leases that kill (`lease_until` of a launch, renew, `lease_lost` of an end).
+inline constexpr std::uint32_t protocol_version = 2;
 
 enum class message_kind : std::uint8_t {
   daemon_hello = 1,       ///< first of a daemon: version, pid
@@ -24,6 +25,7 @@ enum class message_kind : std::uint8_t {
   kill = 3,               ///< lease, grace
   forget = 4,             ///< lease
   release_output = 5,     ///< lease, stream, offset
+  renew = 6,              ///< lease, CLOCK_BOOTTIME in ns
   supervisor_hello = 17,  ///< first of the supervisor: version, pid
   inventory_item = 18,    ///< one supervised, after the hello
   inventory_end = 19,     ///< number of items sent
@@ -81,6 +83,10 @@ struct kill_request {
   std::uint64_t lease = 0;
   milliseconds grace{0};
 };
+struct renewal {
+  std::uint64_t lease = 0;
+  boot_time until{};
+};
 struct release_request {
   std::uint64_t lease = 0;
   std::string stream;
@@ -101,6 +107,7 @@ std::string encode_hello(message_kind kind, const hello& h);
 std::string encode_launch(const launch& what);
 std::string encode_kill(const kill_request& k);
 std::string encode_lease(message_kind kind, std::uint64_t lease);  ///< forget, inventory_end, replaced
+std::string encode_renewal(const renewal& r);
 std::string encode_release(const release_request& r);
 std::string encode_started(const started_news& s);
 std::string encode_output(const output_news& o);
@@ -112,6 +119,7 @@ std::optional<hello> decode_hello(std::string_view body);
 std::optional<launch> decode_launch(std::string_view body);
 std::optional<kill_request> decode_kill(std::string_view body);
 std::optional<std::uint64_t> decode_lease(std::string_view body);
+std::optional<renewal> decode_renewal(std::string_view body);
 std::optional<release_request> decode_release(std::string_view body);
 std::optional<started_news> decode_started(std::string_view body);
 std::optional<output_news> decode_output(std::string_view body);

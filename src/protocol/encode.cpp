@@ -56,7 +56,7 @@ void write(const event& m, object_writer& w) {
   w.word("type", "event");
   w.text("event", m.name);
   if (m.job_id) write_job_ref(w, *m.job_id);
-  w.text("worker_id", m.worker_id);
+  write_unless_empty(w, "worker_id", m.worker_id);
   write_optional(w, "lease", m.lease);
   write_optional(w, "n", m.n);
 }
@@ -65,7 +65,7 @@ void write(const job_output& m, object_writer& w) {
   w.word("type", "event");
   w.word("event", "job_output");
   if (m.job_id) write_job_ref(w, *m.job_id);
-  w.text("worker_id", m.worker_id);
+  write_unless_empty(w, "worker_id", m.worker_id);
   w.number("lease", m.lease.value);
   w.text("stream", m.stream);
   w.number("offset", m.offset);

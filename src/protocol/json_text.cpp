@@ -325,6 +325,7 @@ void append_number(std::string& out, double number) {
     out += "null";
     return;
   }
+  number += 0.0;  // a negative zero would be read as the integer 0, which is written in another way
   char digits[32];
   // Large whole numbers get an exponent, so that readers take them for doubles and not for integers too long.
   const auto end = std::abs(number) < 1e15

@@ -56,11 +56,10 @@ asio::awaitable<void> stream_facts(api& a, std::optional<std::uint64_t> after,
   }
 }
 
-std::optional<std::uint64_t> parse_sequence(const std::string* text) {
-  if (text == nullptr) return std::nullopt;
+std::optional<std::uint64_t> parse_sequence(const std::string& text) {
   std::uint64_t n = 0;
-  const auto [rest, ec] = std::from_chars(text->data(), text->data() + text->size(), n);
-  if (ec != std::errc{} || rest != text->data() + text->size()) return std::nullopt;
+  const auto [rest, ec] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (ec != std::errc{} || rest != text.data() + text.size() || n > INT64_MAX) return std::nullopt;
   return n;
 }
 
@@ -76,7 +75,12 @@ asio::awaitable<net::http_response> events(api& a, net::http_request r) {
   }
   const std::string* accept = r.header("accept");
   if (accept != nullptr && accept->starts_with("text/event-stream")) {
-    if (const auto last = parse_sequence(r.header("last-event-id"))) after = last;
+    if (const std::string* given = r.header("last-event-id")) {
+      after = parse_sequence(*given);
+      if (!after)
+        co_return reply(a, refusal{errc::bad_field, "Last-Event-ID is not one that this stream gave out", "",
+                                   "it is the sequence number of an event"});
+    }
     net::http_response out;
     out.content_type = "text/event-stream";
     out.stream = [&a, after](std::shared_ptr<net::body_writer> body) {

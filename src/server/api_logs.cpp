@@ -160,11 +160,20 @@ asio::awaitable<log_look> look_again(api& a, log_request q, log_position at) {
   co_return seen;
 }
 
-asio::awaitable<void> stream_logs(api& a, log_request q, log_look first,
+/// What ends a follower's wait: output of any job, or a change of the run, since a silent attempt ends
+/// without output.
+struct log_changes {
+  watched output, run;
+  void note() {
+    output.seen = output.signal->count();
+    run.seen = run.signal->count();
+  }
+};
+
+asio::awaitable<void> stream_logs(api& a, log_request q, log_look first, log_changes changes,
                                   std::shared_ptr<net::body_writer> body) {
   log_position at;
   log_look seen = std::move(first);
-  std::uint64_t changes = 0;  // below every count: what came since the first look is not waited for
   while (body->open()) {
     const std::string text = render(q, seen, at);
     if (!text.empty()) {
@@ -178,9 +187,10 @@ asio::awaitable<void> stream_logs(api& a, log_request q, log_look first,
         at = {at.attempt + 1, {}};  // this attempt is over: the next one is what a follower waits for
       }
       if (final || (q.attempt && seen.attempt_over && seen.attempt != 0)) break;
-      co_await wait_for(a.core.output_changes(), changes, follow_interval);
+      std::vector<watched> both = {changes.output, changes.run};
+      co_await wait_for_any(std::move(both), follow_interval);
     }
-    changes = a.core.output_changes()->count();
+    changes.note();
     seen = co_await look_again(a, q, at);
     if (!seen.found) co_return;
     if (seen.attempt == 0) seen.attempt = at.attempt;
@@ -199,6 +209,8 @@ asio::awaitable<net::http_response> logs(api& a, net::http_request r) {
   const auto q = decode(r, *id);
   if (!q) co_return reply(a, q.error());
   log_position start;
+  log_changes changes{{a.core.output_changes()}, {a.core.run_changes(*id)}};
+  changes.note();  // before the look, so that nothing is missed
   log_look first = co_await look_again(a, *q, start);
   if (!first.found) {
     co_return reply(a, refusal{errc::not_found, fmt::format("there is no run {}", to_string(*id)), "", ""});
@@ -209,8 +221,8 @@ asio::awaitable<net::http_response> logs(api& a, net::http_request r) {
   }
   net::http_response out;
   out.content_type = q->plain ? "text/plain; charset=utf-8" : "application/x-ndjson";
-  out.stream = [&a, request = *q, first](std::shared_ptr<net::body_writer> body) {
-    return stream_logs(a, request, first, std::move(body));
+  out.stream = [&a, request = *q, first, changes](std::shared_ptr<net::body_writer> body) {
+    return stream_logs(a, request, first, changes, std::move(body));
   };
   co_return out;
 }

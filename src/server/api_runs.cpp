@@ -178,7 +178,7 @@ asio::awaitable<net::http_response> why(api& a, net::http_request r) {
   out["run"] = to_string(*id);
   out["job"] = found.row->run.job;
   out["state"] = to_string(found.row->run.state);
-  out["reason"] = found.row->run.reason;
+  out["reason"] = found.row->run.reason.empty() ? json::value(nullptr) : json::value(found.row->run.reason);
   out["reasons"] = std::move(list);
   co_return reply(a, out);
 }

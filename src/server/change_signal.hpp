@@ -7,11 +7,14 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <vector>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 namespace orchestrator::server {
+
+struct watched;
 
 class change_signal {
  public:
@@ -21,14 +24,23 @@ class change_signal {
   void raise();
 
  private:
-  friend boost::asio::awaitable<bool> wait_for(std::shared_ptr<change_signal> signal, std::uint64_t seen,
-                                               std::chrono::milliseconds limit);
+  friend boost::asio::awaitable<bool> wait_for_any(std::vector<watched> signals,
+                                                   std::chrono::milliseconds limit);
   std::uint64_t count_ = 0;
   std::list<boost::asio::steady_timer*> timers_;
 };
 
-/// Waits until the signal was raised more often than `seen`, at once if it was; false if `limit` passed
-/// first.
+/// A signal, and how often it had been raised when what it speaks of was looked at.
+struct watched {
+  std::shared_ptr<change_signal> signal;
+  std::uint64_t seen = 0;
+  bool changed() const { return signal->count() > seen; }
+};
+
+/// Waits until one of the signals was raised more often than it was seen to be, at once if one was; false if
+/// `limit` passed first.
+boost::asio::awaitable<bool> wait_for_any(std::vector<watched> signals, std::chrono::milliseconds limit);
+/// The same for a single one.
 boost::asio::awaitable<bool> wait_for(std::shared_ptr<change_signal> signal, std::uint64_t seen,
                                       std::chrono::milliseconds limit);
 

@@ -137,10 +137,11 @@ int daemon::listen() {
   add_routes();
   const auto port = http_->listen(options_.listen_host, options_.listen_port);
   if (!port) {
-    telemetry::error(
-        "cannot listen on {}:{}: {} (another coordinator may be running there; --listen HOST:0 picks a free "
-        "port)",
-        options_.listen_host, options_.listen_port, port.error().message());
+    const bool in_use = port.error() == boost::system::errc::address_in_use;
+    telemetry::error("cannot listen on {}:{}: {} ({})", options_.listen_host, options_.listen_port,
+                     port.error().message(),
+                     in_use ? "another coordinator may be running there; --listen HOST:0 picks a free port"
+                            : "--listen takes an address of this machine");
     return port.error() == boost::system::errc::permission_denied ? exit_permission : exit_unavailable;
   }
   if (auto problem = net::record_server(options_.listen_host, *port, options_.data_dir)) {

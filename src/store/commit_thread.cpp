@@ -7,18 +7,15 @@
 #include <cstdio>
 
 #include <orchestrator/base/check.hpp>
-#include <orchestrator/base/limits.hpp>
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 
 namespace orchestrator::store {
 namespace {
 
-constexpr auto retry_after = std::chrono::seconds{1};
-constexpr int page_bytes = 4096;
-constexpr int checkpoint_pages = static_cast<int>(limits::wal_checkpoint_bytes) / page_bytes;
-// With readers always inside, passive checkpoints never let the WAL start over. Beyond this many pages the
-// writer waits for them, at most for the second that a read may take.
-constexpr int restart_pages = 16 * checkpoint_pages;
+// With readers always inside, passive checkpoints never let the WAL start over. Beyond this many times the
+// pages of a checkpoint the writer waits for them, at most for the second that a read may take.
+constexpr int restart_factor = 16;
 
 int primary_code(const SQLite::Exception& e) { return e.getErrorCode() & 0xff; }
 
@@ -41,8 +38,12 @@ void fail_stop(const std::string& database, const std::string& what) {
   ::_exit(74);
 }
 
-commit_thread::commit_thread(connection db, std::string name, space_signal& space, transaction_hook hook)
-    : db_(std::move(db)), name_(std::move(name)), space_(space), hook_(std::move(hook)) {}
+commit_thread::commit_thread(connection db, std::string name, space_signal& space, writer_settings settings)
+    : db_(std::move(db)),
+      name_(std::move(name)),
+      space_(space),
+      settings_(std::move(settings)),
+      restart_pages_(restart_factor * settings_.checkpoint_pages) {}
 
 void commit_thread::start() {
   // Also switches SQLite's own checkpoints off, which would run inside COMMIT.
@@ -69,7 +70,7 @@ void commit_thread::loop() {
       const bool resting = std::chrono::steady_clock::now() < background_resumes_;
       const auto work = [&] { return stopping_ || has_group() || (!resting && has_background()); };
       if (checkpoint_failed_ || resting)
-        wake_.wait_for(lock, retry_after, work);
+        wake_.wait_for(lock, settings_.retry_after, work);
       else
         wake_.wait(lock, work);
       group = has_group();
@@ -79,7 +80,7 @@ void commit_thread::loop() {
     }
     if (group) write_group();
     if (background && !background_step())
-      background_resumes_ = std::chrono::steady_clock::now() + retry_after;
+      background_resumes_ = std::chrono::steady_clock::now() + settings_.retry_after;
     checkpoint_if_due();
   }
   try {
@@ -95,7 +96,11 @@ void commit_thread::write_group() {
   for (;;) {
     const outcome result = transact([this] { apply_group(); });
     if (result == outcome::committed) break;
-    if (result == outcome::full) set_full(true);
+    if (result == outcome::full && planted(defect::full_group_dropped)) break;
+    if (result == outcome::full) {
+      set_full(true);
+      if (space_.give_way()) continue;
+    }
     if (last_try)
       return;  // the owner was told nothing about this group, so nothing is lost that was promised
     last_try = pause();
@@ -107,7 +112,7 @@ void commit_thread::write_group() {
 commit_thread::outcome commit_thread::transact_erased(void (*body)(void*), void* argument) {
   const char* step = "BEGIN";
   try {
-    if (hook_) hook_(db_.handle());
+    if (settings_.hook) settings_.hook(db_.handle());
     db_.prepared("BEGIN IMMEDIATE").run();
     step = "a statement";
     body(argument);
@@ -118,6 +123,10 @@ commit_thread::outcome commit_thread::transact_erased(void (*body)(void*), void*
     const int code = primary_code(e);
     // Both mean that nothing was committed: BUSY is about locks, and FULL comes from writing the WAL's
     // frames, of which the one that commits is the last. A failed fsync is an IOERR and ends here.
+    if (code != SQLITE_FULL && code != SQLITE_BUSY && planted(defect::commit_error_passed_over)) {
+      db_.roll_back();
+      return outcome::committed;
+    }
     if (code != SQLITE_FULL && code != SQLITE_BUSY)
       fail_stop(name_, std::string{step} + " failed: " + e.what() + " (" +
                            std::to_string(e.getExtendedErrorCode()) + ")");
@@ -127,11 +136,16 @@ commit_thread::outcome commit_thread::transact_erased(void (*body)(void*), void*
 }
 
 void commit_thread::checkpoint_if_due() {
-  if (wal_pages_ < checkpointed_pages_) checkpointed_pages_ = 0;  // the WAL started over
-  if (!checkpoint_failed_ && wal_pages_ - checkpointed_pages_ < checkpoint_pages) return;
+  if (wal_pages_ < checkpointed_pages_) {  // the WAL started over
+    checkpointed_pages_ = 0;
+    restart_pages_ = restart_factor * settings_.checkpoint_pages;
+  }
+  if (!checkpoint_failed_ && wal_pages_ - checkpointed_pages_ < settings_.checkpoint_pages) return;
   try {
-    const int mode = wal_pages_ >= restart_pages ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
-    checkpoint(db_, mode);
+    const bool wait = wal_pages_ >= restart_pages_;
+    const bool busy = checkpoint(db_, wait ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE).busy;
+    // Somebody stays inside, such as a backup: it is waited for once each time the WAL has doubled.
+    if (wait && busy) restart_pages_ = 2 * wal_pages_;
     checkpointed_pages_ = wal_pages_;
     checkpoint_failed_ = false;
     set_full(false);
@@ -139,6 +153,7 @@ void commit_thread::checkpoint_if_due() {
     if (primary_code(e) != SQLITE_FULL) fail_stop(name_, std::string{"a checkpoint failed: "} + e.what());
     checkpoint_failed_ = true;
     set_full(true);
+    space_.give_way();
   }
 }
 
@@ -150,7 +165,7 @@ void commit_thread::set_full(bool full) {
 
 bool commit_thread::pause() {
   std::unique_lock lock(mutex_);
-  return wake_.wait_for(lock, retry_after, [this] { return stopping_; });
+  return wake_.wait_for(lock, settings_.retry_after, [this] { return stopping_; });
 }
 
 }  // namespace orchestrator::store

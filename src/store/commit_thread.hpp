@@ -11,6 +11,9 @@
 #include <string>
 #include <thread>
 
+#include <orchestrator/base/limits.hpp>
+
+#include "ballast.hpp"
 #include "connection.hpp"
 
 namespace orchestrator::store {
@@ -19,17 +22,27 @@ namespace orchestrator::store {
 /// `false` when none is out any more.
 class space_signal {
  public:
-  explicit space_signal(std::function<void(bool)> report) : report_(std::move(report)) {}
+  space_signal(std::function<void(bool)> report, ballast& held) : report_(std::move(report)), held_(held) {}
   void change(bool full);
+  /// Gives a writer that met a full disk what was held back for it; false if there was nothing.
+  bool give_way() { return held_.release(); }
 
  private:
   std::mutex mutex_;
   int full_ = 0;
   std::function<void(bool)> report_;
+  ballast& held_;
 };
 
 /// Called on a writer thread before each transaction; tests use it to take space away from a connection.
 using transaction_hook = std::function<void(sqlite3*)>;
+
+/// What tests change about a writer.
+struct writer_settings {
+  transaction_hook hook;
+  std::chrono::milliseconds retry_after{1'000};  ///< between tries on a full disk
+  int checkpoint_pages = static_cast<int>(limits::wal_checkpoint_bytes) / 4096;
+};
 
 /// Prints one ERROR line and ends the process with 74, from the thread that met the failure.
 [[noreturn]] void fail_stop(const std::string& database, const std::string& what);
@@ -44,7 +57,7 @@ class commit_thread {
   void stop();
 
  protected:
-  commit_thread(connection db, std::string name, space_signal& space, transaction_hook hook);
+  commit_thread(connection db, std::string name, space_signal& space, writer_settings settings);
 
   connection& db() { return db_; }
   /// Puts something into a queue of the derived class, under the lock that guards all of them, and wakes the
@@ -80,13 +93,13 @@ class commit_thread {
   void write_group();
   void checkpoint_if_due();
   void set_full(bool full);
-  /// Waits a second, or less when stop() was called; returns whether it was.
+  /// Waits until the next try is due, or less when stop() was called; returns whether it was.
   bool pause();
 
   connection db_;
   std::string name_;
   space_signal& space_;
-  transaction_hook hook_;
+  writer_settings settings_;
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;
@@ -96,6 +109,7 @@ class commit_thread {
   std::chrono::steady_clock::time_point background_resumes_{};  // after a step that found the disk full
   int wal_pages_ = 0;                                           // as the last commit left the WAL
   int checkpointed_pages_ = 0;                                  // of the WAL when it was last checkpointed
+  int restart_pages_ = 0;  // of the WAL from where on the writer waits for readers
   std::thread thread_;
 };
 

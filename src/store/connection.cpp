@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include <orchestrator/base/planted.hpp>
+
 namespace orchestrator::store {
 
 statement::statement(sqlite3* db, std::string_view sql) : db_(db) {
@@ -143,7 +145,8 @@ void connection::leave_untouched() {
 
 void configure_writer(connection& db, int cache_kib) {
   set_pragma(db, "journal_mode", "WAL", "wal");
-  set_pragma(db, "synchronous", "FULL", "2");
+  set_pragma(db, "synchronous", planted(defect::commit_not_synced) ? "NORMAL" : "FULL",
+             planted(defect::commit_not_synced) ? "1" : "2");
   set_pragma(db, "foreign_keys", "ON", "1");
   set_pragma(db, "trusted_schema", "OFF", "0");
   set_pragma(db, "wal_autocheckpoint", "0", "0");
@@ -158,6 +161,7 @@ void configure_writer(connection& db, int cache_kib) {
 void configure_reader(connection& db, int cache_kib) {
   set_pragma(db, "query_only", "ON", "1");
   set_pragma(db, "trusted_schema", "OFF", "0");
+  set_pragma(db, "temp_store", "MEMORY", "2");  // a full disk is no reason to fail a query
   set_pragma(db, "cache_size", std::to_string(-cache_kib), std::to_string(-cache_kib));
   db.execute("PRAGMA mmap_size=0");
   db.leave_untouched();  // checkpoints are the writer's, whichever connection closes last

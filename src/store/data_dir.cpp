@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include <algorithm>
@@ -13,21 +14,6 @@
 
 namespace orchestrator::store {
 namespace {
-
-std::string quoted(const std::filesystem::path& p) { return "\"" + p.string() + "\""; }
-
-[[noreturn]] void refuse_errno(const std::string& what, int error) {
-  const std::string why = std::strerror(error);
-  switch (error) {
-    case EROFS:
-    case EACCES:
-    case EPERM:
-    case ENOENT:
-    case ENOTDIR:
-    case ENOSPC: refuse(73, what + ": " + why + ". Name a directory that this user can write to.");
-    default: refuse(74, what + ": " + why + ". Check the disk.");
-  }
-}
 
 void make_directory(const std::filesystem::path& dir) {
   if (::mkdir(dir.c_str(), 0700) != 0) {
@@ -40,7 +26,34 @@ void make_directory(const std::filesystem::path& dir) {
 
 }  // namespace
 
+std::string quoted(const std::filesystem::path& p) { return "\"" + p.string() + "\""; }
+
+bool is_there(const std::filesystem::path& file) {
+  std::error_code ignored;
+  return std::filesystem::exists(file, ignored);
+}
+
+std::uintmax_t size_of(const std::filesystem::path& file) {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(file, error);
+  return error ? 0 : size;
+}
+
 void refuse(int exit_code, std::string message) { throw open_error{{exit_code, std::move(message)}}; }
+
+void refuse_errno(const std::string& what, int error) {
+  const std::string why = std::strerror(error);
+  switch (error) {
+    case EROFS:
+    case EACCES:
+    case EPERM:
+    case ENOENT:
+    case ENOTDIR:
+    case EEXIST:
+    case ENOSPC: refuse(73, what + ": " + why + ". Name another place, one that this user can write to.");
+    default: refuse(74, what + ": " + why + ". Check the disk.");
+  }
+}
 
 owned_fd::owned_fd(owned_fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
 owned_fd& owned_fd::operator=(owned_fd&& other) noexcept {
@@ -97,9 +110,38 @@ owned_fd lock_data_dir(const std::filesystem::path& dir) {
   return fd;
 }
 
+owned_fd lock_if_free(const std::filesystem::path& dir) {
+  if (!is_there(dir / "lock")) return owned_fd{};
+  try {
+    return lock_data_dir(dir);
+  } catch (const open_error& e) {
+    if (e.failure.exit_code == 75) return owned_fd{};
+    throw;
+  }
+}
+
+std::string compact_time(wall_time t) {
+  std::string text = to_rfc3339(t).substr(0, 19);
+  std::erase_if(text, [](char c) { return c == '-' || c == ':'; });
+  return text + "Z";
+}
+
 void create_private_file(const std::filesystem::path& file) {
   const owned_fd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (fd.get() < 0) refuse_errno("The file " + quoted(file) + " cannot be made", errno);
+}
+
+void sync_file(const std::filesystem::path& file) {
+  const owned_fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) refuse_errno("The file " + quoted(file) + " cannot be opened", errno);
+  if (::fsync(fd.get()) != 0) refuse_errno("The file " + quoted(file) + " cannot be synced", errno);
+}
+
+void move_new(const std::filesystem::path& from, const std::filesystem::path& to) {
+  int failed = ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE);
+  // Not every file system knows the flag; there, looking first has to do.
+  if (failed != 0 && errno == EINVAL && !is_there(to)) failed = ::rename(from.c_str(), to.c_str());
+  if (failed != 0) refuse_errno(quoted(from) + " cannot be renamed to " + quoted(to), errno);
 }
 
 }  // namespace orchestrator::store

@@ -2,6 +2,7 @@
 // it before it touches a database.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -14,6 +15,13 @@ struct open_error {
   open_failure failure;
 };
 [[noreturn]] void refuse(int exit_code, std::string message);
+/// For a system call that failed: 73 or 74, by what `error` says about whose fault it is.
+[[noreturn]] void refuse_errno(const std::string& what, int error);
+
+std::string quoted(const std::filesystem::path& p);
+bool is_there(const std::filesystem::path& file);
+/// 0 if there is no such file.
+std::uintmax_t size_of(const std::filesystem::path& file);
 
 /// A file descriptor that is closed at the end.
 class owned_fd {
@@ -32,8 +40,16 @@ class owned_fd {
 void prepare_data_dir(const std::filesystem::path& dir);
 /// Locks `dir`/lock and writes our pid into it. The lock goes with the descriptor.
 owned_fd lock_data_dir(const std::filesystem::path& dir);
+/// The same lock if nobody has it; a descriptor of -1 says that a process serves the directory, or that none
+/// ever did.
+owned_fd lock_if_free(const std::filesystem::path& dir);
+/// 20261125T210659Z, for names of files.
+std::string compact_time(wall_time t);
 /// Makes an empty file with mode 0600 unless there is one.
 void create_private_file(const std::filesystem::path& file);
 void sync_directory(const std::filesystem::path& dir);
+void sync_file(const std::filesystem::path& file);
+/// Renames within one file system; never over something that is there.
+void move_new(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace orchestrator::store

@@ -81,6 +81,7 @@ snapshot load_snapshot(connection& main, connection& output, wall_time now) {
   // In one transaction on each side: without, SQLite would lock and unlock the file a million times.
   main.execute("BEGIN");
   output.execute("BEGIN");
+  std::optional<std::uint64_t> restored_number;
   statement identity(main.handle(), "SELECT key,value FROM meta");
   while (identity.next()) {
     const std::string_view key = identity.bytes(0);
@@ -88,11 +89,16 @@ snapshot load_snapshot(connection& main, connection& output, wall_time now) {
       s.cluster = identity.id(1);
     else if (key == "term")
       s.term = identity.number(1);
+    else if (key == "restored_at")
+      s.restored_at = identity.time(1);
+    else if (key == "restored_number")
+      restored_number = identity.number(1);
     else if (const auto first = lease_hole_of(key))
       s.lease_holes.emplace(*first, lease_id{identity.number(1)});
   }
   const progress p = load_progress(main);
   s.last_number = p.last_number;
+  s.restored_now = restored_number == p.last_number;
   s.lease_counter = lease_id{p.lease_counter};
   s.spec_counter = spec_id{p.spec_counter};
   load_runs(main, s);

@@ -7,8 +7,8 @@
 
 namespace orchestrator::store {
 
-main_writer::main_writer(connection connected, space_signal& space, transaction_hook hook, reports to)
-    : commit_thread(std::move(connected), "orchestrator.db", space, std::move(hook)),
+main_writer::main_writer(connection connected, space_signal& space, writer_settings settings, reports to)
+    : commit_thread(std::move(connected), "orchestrator.db", space, std::move(settings)),
       applier_(db()),
       to_(std::move(to)) {
   last_queued_ = applier_.durable().last_number;

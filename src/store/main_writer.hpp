@@ -22,7 +22,7 @@ class main_writer final : public commit_thread {
     /// The attempts of these leases are gone for good: their output can go too.
     std::function<void(std::vector<lease_id>)> drop_output;
   };
-  main_writer(connection connected, space_signal& space, transaction_hook hook, reports to);
+  main_writer(connection connected, space_signal& space, writer_settings settings, reports to);
 
   void commit(mutation_batch batch);
   void retain(const retention_request& request);

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/random.hpp>
 
 #include "schema.hpp"
@@ -27,44 +28,12 @@ struct database_kind {
   int cache_kib;
 };
 
-std::string quoted(const fs::path& p) { return "\"" + p.string() + "\""; }
-
 [[noreturn]] void refuse_damaged(const fs::path& file, const std::string& why) {
   refuse(
       65,
       "The database " + quoted(file) + " is damaged: " + why +
           ". Nothing was changed. Restore a backup (orchestrator server restore), or move the data directory "
           "aside to start empty.");
-}
-
-/// What a failure of SQLite means at start.
-[[noreturn]] void refuse_failed(const fs::path& file, const SQLite::Exception& e) {
-  const std::string why = e.what();
-  switch (e.getErrorCode() & 0xff) {
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: refuse_damaged(file, why);
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      refuse(75,
-             "The database " + quoted(file) + " is in use by another program (" + why + "). Close it there.");
-    case SQLITE_CANTOPEN:
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-      refuse(73, "The database " + quoted(file) + " cannot be written: " + why +
-                     ". Check its mode and its disk.");
-    default: refuse(74, "The database " + quoted(file) + " cannot be opened: " + why + ". Check the disk.");
-  }
-}
-
-bool is_there(const fs::path& file) {
-  std::error_code ignored;
-  return fs::exists(file, ignored);
-}
-
-std::uintmax_t size_of(const fs::path& file) {
-  std::error_code error;
-  const std::uintmax_t size = fs::file_size(file, error);
-  return error ? 0 : size;
 }
 
 /// A file of no bytes is a new database only if no log lies beside it that says otherwise.
@@ -76,7 +45,7 @@ void check_files(const fs::path& file) {
 }
 
 /// Refuses what is not ours before anything is written; returns the version found.
-std::int64_t identify(connection& db, const fs::path& file, const database_kind& kind) {
+std::int64_t recognise(connection& db, const fs::path& file, const database_kind& kind) {
   db.leave_untouched();
   const std::int64_t application = db.integer("PRAGMA application_id");
   const std::int64_t version = db.integer("PRAGMA user_version");
@@ -92,11 +61,14 @@ std::int64_t identify(connection& db, const fs::path& file, const database_kind&
                    ", this program knows up to " + std::to_string(ours) +
                    ". Nothing was changed. Use the newer program, or restore a backup made by this one.");
   if (version < 1) refuse_damaged(file, "it has no schema version");
-  if (size_of(file) <= quick_check_bytes) {
-    const std::string verdict = db.text("PRAGMA quick_check(1)");
-    if (verdict != "ok") refuse_damaged(file, verdict);
-  }
   return version;
+}
+
+/// Refuses a damaged file before anything is written, if it can be read through soon.
+void quick_check(connection& db, const fs::path& file) {
+  if (size_of(file) > quick_check_bytes) return;
+  const std::string verdict = db.text("PRAGMA quick_check(1)");
+  if (verdict != "ok") refuse_damaged(file, verdict);
 }
 
 /// All steps in one transaction: a kill at any point leaves the old version or the new one.
@@ -132,10 +104,11 @@ opened_database open_database(const fs::path& dir, const database_kind& kind) {
   }
   try {
     connection db(file, access::read_write);
-    const std::int64_t version = identify(db, file, kind);
+    const std::int64_t version = recognise(db, file, kind);
+    if (version > 0) quick_check(db, file);
     configure_writer(db, kind.cache_kib);
     migrate(db, version, kind);
-    checkpoint_at_start(db, file);
+    if (!planted(defect::start_without_checks)) checkpoint_at_start(db, file);
     sqlite3_db_config(db.handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, static_cast<int*>(nullptr));
     return {std::move(db), version == 0};
   } catch (const SQLite::Exception& e) {
@@ -155,6 +128,7 @@ void begin_history(connection& db, wall_time now) {
 
 /// Makes the cluster's identity at the first start and raises the term at every one, durably.
 void begin_term(connection& db, wall_time now) {
+  if (planted(defect::start_without_checks)) db.execute("PRAGMA synchronous=NORMAL");
   db.execute("BEGIN IMMEDIATE");
   if (db.integer("SELECT count(*) FROM meta WHERE key='cluster'") == 0) begin_history(db, now);
   db.execute("UPDATE meta SET value=value+1 WHERE key='term'");
@@ -184,11 +158,66 @@ std::vector<lease_id> unfinished_drops(connection& main) {
   return leases;
 }
 
+const database_kind main_kind{main_file, main_application_id, main_migrations(), main_cache_kib};
+const database_kind output_kind{output_file, output_application_id, output_migrations(), output_cache_kib};
+
+void refuse_half_restored(const fs::path& dir) {
+  if (is_there(dir / restoring_file))
+    refuse(65,
+           "A restore into " + quoted(dir) +
+               " was cut short, and its databases are neither the old nor the new. Run it again "
+               "(orchestrator server restore BACKUP --data-dir DIR --replace); what was there before lies "
+               "in its folder replaced-TIME.");
+}
+
 }  // namespace
 
+void refuse_failed(const fs::path& file, const SQLite::Exception& e) {
+  const std::string why = e.what();
+  switch (e.getErrorCode() & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: refuse_damaged(file, why);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      refuse(75,
+             "The database " + quoted(file) + " is in use by another program (" + why + "). Close it there.");
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+      refuse(73, "The database " + quoted(file) + " cannot be written: " + why +
+                     ". Check its mode and its disk.");
+    case SQLITE_FULL:
+      refuse(74, "There is no room for the database " + quoted(file) + ": " + why + ". Free some space.");
+    default: refuse(74, "The database " + quoted(file) + " cannot be opened: " + why + ". Check the disk.");
+  }
+}
+
+void check_integrity(connection& db, const fs::path& file) {
+  const std::string verdict = db.text("PRAGMA integrity_check(1)");
+  if (verdict != "ok") refuse_damaged(file, verdict);
+}
+
+connection open_read_only(const fs::path& dir, const char* name) {
+  const fs::path file = dir / name;
+  refuse_half_restored(dir);
+  if (!is_there(file))
+    refuse(73, "There is no database " + quoted(file) + ". Name the directory of a server.");
+  check_files(file);
+  try {
+    connection db(file, access::read_only);
+    configure_reader(db, output_cache_kib);
+    if (recognise(db, file, name == std::string_view{main_file} ? main_kind : output_kind) == 0)
+      refuse_damaged(file, "it is empty");
+    db.execute("BEGIN");
+    db.integer("SELECT count(*) FROM sqlite_schema");
+    return db;
+  } catch (const SQLite::Exception& e) {
+    refuse_failed(file, e);
+  }
+}
+
 opened_databases open_databases(const fs::path& dir, wall_time now) {
-  const database_kind main_kind{main_file, main_application_id, main_migrations(), main_cache_kib};
-  const database_kind output_kind{output_file, output_application_id, output_migrations(), output_cache_kib};
+  refuse_half_restored(dir);
   // orchestrator.db is made first, so output alone means that the more important half is lost.
   if (!is_there(dir / main_file) && size_of(dir / output_file) > 0)
     refuse_damaged(dir / main_file, "it is missing, but " + quoted(dir / output_file) + " is not");

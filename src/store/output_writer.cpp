@@ -22,8 +22,8 @@ std::size_t estimated_bytes(const output_batch& batch) {
 
 }  // namespace
 
-output_writer::output_writer(connection connected, space_signal& space, transaction_hook hook, reports to)
-    : commit_thread(std::move(connected), "output.db", space, std::move(hook)), to_(std::move(to)) {}
+output_writer::output_writer(connection connected, space_signal& space, writer_settings settings, reports to)
+    : commit_thread(std::move(connected), "output.db", space, std::move(settings)), to_(std::move(to)) {}
 
 void output_writer::commit(output_batch batch) {
   const std::size_t bytes = estimated_bytes(batch);

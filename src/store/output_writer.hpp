@@ -23,7 +23,7 @@ class output_writer final : public commit_thread {
     std::function<void(std::uint64_t number)> persisted;
     std::function<void(std::vector<lease_id>)> dropped;  ///< the output of these leases is gone
   };
-  output_writer(connection connected, space_signal& space, transaction_hook hook, reports to);
+  output_writer(connection connected, space_signal& space, writer_settings settings, reports to);
 
   void commit(output_batch batch);
   void drop(std::vector<lease_id> leases);

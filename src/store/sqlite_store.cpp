@@ -83,12 +83,35 @@ void skip_memory_statistics() {
   [[maybe_unused]] static const int once = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
+struct locked_databases {
+  owned_fd lock;
+  opened_databases databases;
+};
+
+locked_databases lock_and_open(const std::filesystem::path& dir, wall_time now) {
+  prepare_data_dir(dir);
+  owned_fd lock = lock_data_dir(dir);
+  return {std::move(lock), open_databases(dir, now)};
+}
+
+/// A server that ended on a full disk must be able to start on it.
+locked_databases open_or_give_way(const std::filesystem::path& dir, wall_time now) {
+  try {
+    return lock_and_open(dir, now);
+  } catch (const open_error& e) {
+    const bool may_be_room = e.failure.exit_code == 73 || e.failure.exit_code == 74;
+    if (!may_be_room || !ballast(dir).release()) throw;
+  }
+  return lock_and_open(dir, now);
+}
+
 class sqlite_store final : public store {
  public:
   sqlite_store(owned_fd lock, const std::filesystem::path& dir, opened_databases databases,
                store_events events, store_hooks hooks)
       : lock_(std::move(lock)),
-        space_(std::move(events.space)),
+        ballast_(dir),
+        space_(std::move(events.space), ballast_),
         main_(std::move(databases.main), space_, std::move(hooks.main),
               {std::move(events.persisted),
                [this](std::vector<lease_id> leases) { output_.drop(std::move(leases)); }}),
@@ -110,6 +133,11 @@ class sqlite_store final : public store {
     main_.retain({now, age, count});
   }
 
+  void hold_ballast(std::uint64_t bytes) override {
+    // On the reader's thread: where blocks cannot be reserved, writing them takes a while.
+    reader_.read([this, bytes](reader&) { ballast_.hold(bytes); });
+  }
+
   void close() override {
     // Readers first: the last checkpoint then finds nobody inside.
     reader_.stop();
@@ -119,6 +147,7 @@ class sqlite_store final : public store {
 
  private:
   owned_fd lock_;  // goes last, after the connections
+  ballast ballast_;
   space_signal space_;
   main_writer main_;
   output_writer output_;
@@ -132,9 +161,7 @@ boost::system::result<opened_store, open_failure> open_sqlite_store(const std::f
                                                                     store_hooks hooks) {
   skip_memory_statistics();
   try {
-    prepare_data_dir(dir);
-    owned_fd lock = lock_data_dir(dir);
-    opened_databases databases = open_databases(dir, now);
+    auto [lock, databases] = open_or_give_way(dir, now);
     orchestrator::snapshot snapshot = std::move(databases.snapshot);
     auto opened = std::make_unique<sqlite_store>(std::move(lock), dir, std::move(databases),
                                                  std::move(events), std::move(hooks));

@@ -85,7 +85,9 @@ boost::system::result<work_dir, work_dir_failure> work_dir::lock(const fs::path&
         fmt::format("cannot create {}: {}; choose another with --work-dir", dir.string(), ec.message())};
   ::chmod(dir.c_str(), 0700);
   work_dir w;
-  w.path_ = fs::absolute(dir);
+  // Without links: jobs carry this path, and are found by it after a restart that named it another way.
+  w.path_ = fs::canonical(dir, ec);
+  if (ec) return cannot("find", dir, exit_cannot_create);
   w.lock_fd_ = ::open((dir / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (w.lock_fd_ < 0) return cannot("open", dir / "lock", exit_cannot_create);
   if (::flock(w.lock_fd_, LOCK_EX | LOCK_NB) != 0) {

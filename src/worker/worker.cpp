@@ -2,6 +2,7 @@
 // happened. One thread, one timer. See worker.hpp.
 #include <orchestrator/worker/worker.hpp>
 
+#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -86,6 +87,7 @@ agent::process_end convert(const process::process_end& e) {
   out.exit_code = e.exit_code;
   out.signal = e.signal;
   out.timed_out = e.timed_out;
+  out.lease_lost = e.lease_lost;
   out.killed = e.killed;
   out.max_rss_bytes = e.max_rss_bytes;
   out.cpu_seconds = e.cpu_seconds;
@@ -151,6 +153,7 @@ class daemon final : public process::supervisor_events {
 
   agent::config make_config() const;
   std::filesystem::path outputs() const { return dir_.cluster_path() / "outputs"; }
+  std::set<std::uint64_t> leases_with_files() const;
   void feed(agent::input in);
   void step(const agent::input& in);
   std::optional<agent::outbox_failed> run_effects(agent::effects effects);
@@ -266,9 +269,11 @@ int daemon::run() {
     sessions_[s.lease] = s.pid;
   }
   first.supervisor_fresh = supervisor_->fresh();
+  first.files = leases_with_files();
   agent_ = std::make_unique<agent::agent>(make_config());
   supervisor_socket_.assign(supervisor_->native_handle());
   feed(std::move(first));
+  if (const std::string other = supervisor_->difference(); !other.empty()) telemetry::warning("{}", other);
   net::spawn(io_.get_executor(), "supervisor", watch_supervisor());
   net::spawn(io_.get_executor(), "signals", wait_for_signals());
   net::spawn(io_.get_executor(), "load", report_load());
@@ -283,6 +288,18 @@ int daemon::run() {
   }
   if (!options_.start_again) return exit_in_use;
   start_again();
+}
+
+std::set<std::uint64_t> daemon::leases_with_files() const {
+  auto leases = process::spooled_leases(dir_.cluster_path());
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator it(outputs(), ignored), end; it != end; it.increment(ignored)) {
+    const std::string name = it->path().filename().string();
+    std::uint64_t lease = 0;
+    if (std::from_chars(name.data(), name.data() + name.size(), lease).ec == std::errc{})
+      leases.insert(lease);
+  }
+  return leases;
 }
 
 // ---- the agent
@@ -379,6 +396,8 @@ void daemon::carry_out_process(agent::effect& e) {
     start_process(*start);
   } else if (auto* end = std::get_if<agent::kill_process>(&e)) {
     supervisor_->kill(end->lease, end->grace);
+  } else if (auto* renewed = std::get_if<agent::renew_lease>(&e)) {
+    supervisor_->renew(renewed->lease, renewed->until);
   } else if (auto* done = std::get_if<agent::forget_process>(&e)) {
     supervisor_->forget(done->lease);
     sessions_.erase(done->lease);
@@ -406,15 +425,17 @@ void daemon::start_process(agent::start_process& start) {
     return;
   }
   supervisor_->start({start.lease, std::move(start.argv), std::move(start.env), start.cwd,
-                      std::move(start.stdin_text), start.timeout, start.kill_grace, start.output_limit});
+                      std::move(start.stdin_text), start.timeout, start.kill_grace, start.output_limit,
+                      start.lease_until});
 }
 
 void daemon::kill_leftovers(std::vector<std::uint64_t> leases) {
   for (const std::uint64_t lease : leases) {
     const auto known = sessions_.find(lease);
     const int session = known == sessions_.end() ? 0 : known->second;
-    asio::post(killers_, [this, lease, session] {
-      const bool none_left = process::kill_lease_processes(lease, session);
+    process::lease_mark mark{lease, (outputs() / std::to_string(lease)).string()};
+    asio::post(killers_, [this, lease, session, mark = std::move(mark)] {
+      const bool none_left = process::kill_lease_processes(mark, session);
       asio::post(io_, [this, lease, none_left] { feed(agent::leftovers_killed{lease, none_left}); });
     });
   }

@@ -1,9 +1,15 @@
 """The main path through the real binary: submit, dispatch, run, result, ack; and the commands people use on it."""
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import signal
+import struct
 import subprocess
+import termios
+import time
 import unittest
 
 from harness import BINARY, LIMIT, ROOT, WorldTest, eventually
@@ -60,6 +66,56 @@ class MainPath(WorldTest):
         out, _ = follower.communicate(timeout=LIMIT)
         self.assertEqual(out, "earlylate\n")
         self.assertEqual(self.world.wait_final(run["id"])["state"], "succeeded")
+
+    def test_following_a_silent_job_ends_with_it(self):
+        self.world.start_worker()
+        began = time.monotonic()
+        for _ in range(12):
+            self.assertEqual(self.world.cli("submit", "--follow", "--", "sleep", "0.2").returncode, 0)
+        self.assertLess(time.monotonic() - began, 12 * 4)  # a follower that nothing wakes looks again after 5 s
+
+    def test_a_wait_ends_at_its_limit_with_125_or_7_and_the_run_goes_on(self):
+        gate = self.world.dir / "gate"
+        self.world.start_worker()
+        talkative = f"until test -e {gate}; do echo tick; sleep 0.05; done"
+        for flags in (["--wait"], ["--follow"]):
+            with self.subTest(flags=flags):
+                done = self.world.cli("submit", *flags, "--wait-timeout", "1s", "--", "sh", "-c", talkative,
+                                      check=False)
+                self.assertEqual(done.returncode, 125, done.stderr)
+                self.assertIn("did not end within 1s; it goes on", done.stderr)
+        self.assertEqual(self.world.cli("wait", "last", "--wait-timeout", "1s", check=False).returncode, 125)
+        ids = [r["id"] for r in self.world.api("GET", "/api/v1/runs", expect=200)[1]["items"]]
+        self.assertEqual(self.world.cli("wait", *ids, "--wait-timeout", "1s", check=False).returncode, 7)
+        gate.touch()
+        self.assertEqual(self.world.cli("wait", *ids).returncode, 0)
+
+    def test_a_run_is_named_by_its_beginning_its_end_last_or_its_job(self):
+        first, second = (self.world.submit(name=name, command=["true"])["id"] for name in ("one", "two"))
+        for word, run_id in ((first, first), (second[-4:], second), (second[-12:], second), ("last", second),
+                             ("one", first)):
+            with self.subTest(word):
+                self.assertEqual(self.world.cli("status", word, "-o", "name").stdout.strip(), run_id)
+        self.assertEqual(self.world.cli("status", first[:2], check=False).returncode, 5)
+        self.assertEqual(self.world.cli("status", "nobody", check=False).returncode, 3)
+
+    def test_a_table_fits_the_terminal_that_shows_it_and_is_whole_elsewhere(self):
+        name = "a-job-with-" + "a-very-" * 12 + "long-name"
+        self.world.submit(name=name, command=["true"])
+        self.world.submit(name="short", command=["true"])
+        self.assertIn(name, self.world.cli("run", "list").stdout)
+        ours, theirs = pty.openpty()
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+            done = subprocess.run([str(BINARY), "run", "list", "--server", f"127.0.0.1:{self.world.port}"],
+                                  env=dict(self.world.env, NO_COLOR="1"), stdout=theirs, timeout=LIMIT)
+            os.close(theirs)
+            lines = terminal.read(65536).decode().splitlines()
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(len(lines), 3)
+        self.assertLessEqual(max(len(line) for line in lines), 80)
+        self.assertRegex(lines[2], r"a-job-with-.*….*long-name")
+        self.assertNotIn("\033", "".join(lines))
 
     def test_slots_run_in_parallel_and_no_more_than_that(self):
         self.world.start_worker(slots=3)
@@ -258,6 +314,39 @@ class Dev(WorldTest):
         self.assertIn(dev.wait(), (0, 130))
         eventually(lambda: not subprocess.run(["pgrep", "-f", str(self.world.dir)], capture_output=True).stdout,
                    "no process of it is left")
+
+    def test_ctrl_c_of_a_terminal_ends_stubborn_jobs_too_and_says_nothing_else(self):
+        files = self.world.dir / "jobs"
+        files.mkdir()
+        mark = self.world.dir / "mark"
+        (files / "stubborn.toml").write_text(
+            'name = "stubborn"\nkill_grace = "1s"\n'
+            f"""command = ["sh", "-c", "trap '' TERM; touch {mark}; while :; do sleep 1; done"]\n""")
+        pid, terminal = pty.fork()  # a session of its own with a terminal, as a shell would start it
+        if pid == 0:
+            os.chdir(ROOT)
+            os.execve(str(BINARY), ["orchestrator", "dev", "--apply", str(files), "--listen", "127.0.0.1:0",
+                                    "--data-dir", str(self.world.dir / "dev")], self.world.env)
+        shown = b""
+
+        def read():
+            nonlocal shown
+            if select.select([terminal], [], [], 0.02)[0]:
+                try:
+                    shown += os.read(terminal, 65536)
+                except OSError:  # the last process with this terminal is gone
+                    return True
+            return False
+        try:
+            eventually(lambda: read() or mark.exists(), "the job runs")
+            os.write(terminal, b"\x03")
+            eventually(read, "dev ends")
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0, shown)
+        finally:
+            os.close(terminal)
+        self.assertIn(b"Stopping", shown)
+        self.assertNotIn(b"cannot reach", shown)
+        self.assertFalse(subprocess.run(["pgrep", "-f", str(self.world.dir)], capture_output=True).stdout)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ class agent_world {
   int effects_until_crash = -1;  ///< the daemon is killed before that effect
   bool crashed = false;
 
+  std::map<std::uint64_t, boot_time> renewed;  ///< what the supervisor was told last
+  std::set<std::uint64_t> files;               ///< leases with output on the disk, for start()
+
   void start() {
     daemon = std::make_unique<agent::agent>(settings);
     log.clear();
@@ -90,6 +93,7 @@ class agent_world {
     in.cluster = cluster;
     in.term = term;
     in.supervisor_fresh = processes.empty();
+    in.files = files;
     for (auto& [lease, p] : processes) {
       agent::supervised_process s;
       s.lease = lease;
@@ -311,6 +315,10 @@ class agent_world {
     say("kill {} {}", e.lease, format_duration(e.grace));
     if (const auto it = processes.find(e.lease); it != processes.end() && !it->second.end)
       it->second.killed = true;
+    return true;
+  }
+  bool apply(const agent::renew_lease& e) {
+    renewed[e.lease] = e.until;
     return true;
   }
   bool apply(const agent::forget_process& e) {

@@ -71,6 +71,7 @@ struct naive_field {
       const std::vector<std::string> ends = naive_split(halves[0], '-');
       first = naive_value(ends[0]);
       last = naive_value(ends.back());
+      if (last == 0 && first > 0) last = 7;  // the Sunday that ends FRI-SUN
     }
     for (int n = first; n <= last; n += step) numbers.insert(n);
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -51,6 +52,7 @@ struct start_process {
   std::string cwd, stdin_text;
   milliseconds timeout{0}, kill_grace{10'000};
   std::uint64_t output_limit = 0;
+  std::optional<boot_time> lease_until;  ///< the supervisor kills it then by itself, unless renew_lease came
   /// A script an interpreter will read: the shell looks for it first and ends the lease unstarted
   /// (error_number) if it is not there, because the interpreter's own exit status would look like the
   /// script's.
@@ -59,6 +61,11 @@ struct start_process {
 struct kill_process {
   std::uint64_t lease = 0;
   milliseconds grace{10'000};
+};
+/// Goes to the supervisor, for the time in which no daemon is there to kill.
+struct renew_lease {
+  std::uint64_t lease = 0;
+  boot_time until{};
 };
 struct forget_process {
   std::uint64_t lease = 0;
@@ -95,8 +102,8 @@ struct exit_now {
 };
 
 using effect = std::variant<write_outbox, drop_outbox, switch_outbox, store_term, connect, send, disconnect,
-                            set_ping_interval, set_framing, start_process, kill_process, forget_process,
-                            kill_leftovers, release_spool, read_spool, note, exit_now>;
+                            set_ping_interval, set_framing, start_process, kill_process, renew_lease,
+                            forget_process, kill_leftovers, release_spool, read_spool, note, exit_now>;
 using effects = std::vector<effect>;
 
 }  // namespace orchestrator::agent

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -50,6 +51,7 @@ struct process_end {
   bool started = true;
   int exit_code = 0, signal = 0;
   bool timed_out = false, killed = false;
+  bool lease_lost = false;  ///< the supervisor ended it, or did not start it, because its lease was over
   std::int64_t max_rss_bytes = 0;
   double cpu_seconds = 0, duration_seconds = 0;
   int error_number = 0;
@@ -74,7 +76,8 @@ struct started {
   std::uint64_t term = 0;
   std::vector<supervised_process> processes;
   bool supervisor_fresh = true;
-  std::string warning;  ///< torn or quarantined bytes, for the log
+  std::set<std::uint64_t> files;  ///< leases of which output is on the disk
+  std::string warning;            ///< torn or quarantined bytes, for the log
 };
 /// The outbox of another cluster is in place (after effect switch_outbox).
 struct outbox_switched {

@@ -1,6 +1,7 @@
-// Defects planted on purpose, each breaking one rule of the promises, to prove that the simulator finds it.
-// Only the simulator's own copy of the pure layers is compiled with ORCHESTRATOR_PLANTED; everywhere else
-// `planted` is the constant false and the planted line does not exist.
+// Defects planted on purpose, each breaking one rule of the promises, to prove that the simulator finds it
+// (or the storage sweep: those of the SQLite store). Only their own copies of the pure layers and of the
+// store are compiled with ORCHESTRATOR_PLANTED; everywhere else `planted` is the constant false and the
+// planted line does not exist.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,10 @@ enum class defect : std::uint8_t {
   outbox_dropped_on_send,     ///< a worker drops a result when it has sent it
   no_restart_grace,           ///< leases are not renewed at a start
   overlapping_slots,          ///< a full worker is offered more
+  commit_error_passed_over,   ///< the writer goes on with the next group after a failed write or fsync
+  full_group_dropped,         ///< a group that met a full disk is not tried again
+  commit_not_synced,          ///< the writer's connection does not fsync at COMMIT
+  start_without_checks,       ///< a start neither checkpoints nor commits its term under FULL
   clock_step_ignored,         ///< instants that left memory are decided again after a step of the clock
   drain_outlives_connection,  ///< a drain that was lifted while the worker was away holds for ever
   greeting_in_batch,          ///< the answer to a registration comes in an array, which no worker reads yet

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,9 @@ struct snapshot {
   std::uint64_t last_number = 0;  ///< number of the last batch committed; the engine continues after it
   lease_id lease_counter{};       ///< largest lease ever issued
   std::map<lease_id, lease_id> lease_holes;  ///< first and last of each range that the counter jumped over
+  /// This database was put back from a backup at that time: what came between is not in it.
+  std::optional<wall_time> restored_at;
+  bool restored_now = false;  ///< and this is the first start since
   spec_id spec_counter{};
   std::vector<stored_spec> specs;  ///< those that `runs` refer to
   std::vector<stored_job> jobs;

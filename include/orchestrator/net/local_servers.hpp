@@ -23,6 +23,9 @@ bool is_loopback_name(const std::string& host);
 std::optional<std::string> record_server(const std::string& host, std::uint16_t port,
                                          const std::filesystem::path& data_dir);
 
+/// Removes what was recorded for a data directory that is going to be removed itself.
+void forget_server(const std::filesystem::path& data_dir);
+
 /// The token of that kind ("admin", "worker") of the coordinator that was recorded for a loopback address.
 /// Empty if there is none: the coordinator then says what it wants.
 std::string find_local_token(const std::string& host, std::uint16_t port, const std::string& kind);

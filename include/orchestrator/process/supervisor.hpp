@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ struct launch {
   milliseconds timeout{0};  ///< 0: none. TERM, `kill_grace`, then KILL of the whole tree
   milliseconds kill_grace{10'000};
   std::uint64_t output_limit = 10u << 20;  ///< kept per stream on disk: first 2 MiB and the last of the rest
+  /// Without a later `renew` the process is killed then, with its grace: whatever became of the daemon.
+  std::optional<boot_time> lease_until;
 };
 
 /// How a process ended.
@@ -52,6 +55,7 @@ struct process_end {
   bool output_detached = false;  ///< a process that survived held the pipes; they were closed after 2 s
   std::map<std::string, std::uint64_t> output_bytes;  ///< per stream, counted before any trimming
   int leaked_processes = 0;  ///< of its tree, still there 5 s after KILL (in the kernel, or of another user)
+  bool lease_lost = false;   ///< we had sent TERM, or not started it, because `lease_until` was over
 };
 
 /// A process the supervisor has, as listed to a daemon that connects.
@@ -89,6 +93,8 @@ class supervisor_client {
   virtual void start(const launch& what) = 0;
   /// TERM to the whole tree, KILL after `grace`. Without effect on an ended one.
   virtual void kill(std::uint64_t lease, milliseconds grace) = 0;
+  /// Moves the `lease_until` of a launch; never back.
+  virtual void renew(std::uint64_t lease, boot_time until) = 0;
   /// Everything of this lease was acknowledged: forget its end, delete its spool.
   virtual void forget(std::uint64_t lease) = 0;
   /// Deletes spool segments that lie wholly below `offset`.
@@ -97,12 +103,15 @@ class supervisor_client {
   virtual const std::vector<supervised>& inventory() const = 0;
   virtual bool fresh() const = 0;  ///< this daemon started it: it cannot know older leases
   virtual int pid() const = 0;
+  /// For people: what its being of another version than this program means; "" if it is of the same.
+  virtual std::string difference() const = 0;
 };
 
 /// Finds the supervisor that lives in `work_dir` or forks a new one; waits for its inventory (5 s at most).
-/// Must be called before the process has threads or sockets. A fresh one ends 2 s after it has neither daemon
-/// nor processes, and keeps ends that nobody fetched for 24 h. SIGTERM makes it end its processes as kill()
-/// does, and then itself.
+/// One of an older version that has nothing is ended and replaced; with processes it is kept, see
+/// difference(). Must be called before the process has threads or sockets. A fresh one ends 2 s after it has
+/// neither daemon nor processes, and keeps ends that nobody fetched for 24 h. SIGTERM makes it end its
+/// processes as kill() does, and then itself.
 boost::system::result<std::unique_ptr<supervisor_client>> connect_supervisor(
     const std::filesystem::path& work_dir);
 
@@ -116,9 +125,21 @@ struct spool_read {
 spool_read read_spool(const std::filesystem::path& work_dir, std::uint64_t lease, const std::string& stream,
                       std::uint64_t offset, std::size_t limit);
 
-/// Kills every process that carries ORCHESTRATOR_LEASE=lease in its environment or belongs to `session` (0:
-/// unknown), until none is left or 5 s passed. True if none is left. For leases whose supervisor died.
-bool kill_lease_processes(std::uint64_t lease, int session);
+/// Leases of which the spool holds files, whoever wrote them.
+std::set<std::uint64_t> spooled_leases(const std::filesystem::path& work_dir);
+
+/// What the environment of a lease's processes says: ORCHESTRATOR_LEASE and ORCHESTRATOR_OUTPUT. The number
+/// alone names them only within one work dir: other workers on the machine, of another cluster or with a copy
+/// of this work dir, have the same numbers.
+struct lease_mark {
+  std::uint64_t lease = 0;
+  std::string output;  ///< "" if they were given none
+  auto operator<=>(const lease_mark&) const = default;
+};
+
+/// Kills every process that carries `mark` in its environment or belongs to `session` (0: unknown), until
+/// none is left or 5 s passed. True if none is left. For leases whose supervisor died.
+bool kill_lease_processes(const lease_mark& mark, int session);
 
 /// The kernel's boot id.
 std::string read_boot_id();

@@ -18,6 +18,8 @@ class memory_store final : public store {
   void read(std::function<void(reader&)> query) override;
   std::size_t queued_bytes() const override;
   void retain(wall_time now, milliseconds age, std::uint64_t count) override;
+  /// Memory has none.
+  void hold_ballast(std::uint64_t) override {}
   void close() override;
 
   /// Makes up to `batches` queued batches durable and fires `persisted`. Returns how many it took.

@@ -116,6 +116,9 @@ class store {
   /// Deletes final runs older than `age` or beyond the newest `count`, in small steps between commits. Spares
   /// what guarantees.md rules 11 and 12 name.
   virtual void retain(wall_time now, milliseconds age, std::uint64_t count) = 0;
+  /// Soon keeps that much of the disk taken, to be let go when a commit meets a full disk. To be asked for
+  /// again after that.
+  virtual void hold_ballast(std::uint64_t bytes) = 0;
   /// Commits what is queued and stops the threads. No event fires after this returns.
   virtual void close() = 0;
 };

@@ -1,5 +1,8 @@
 // Offers: each started once, in order, within the slots; refusals, cancels, drain, keep and abandon.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <orchestrator/base/limits.hpp>
+#include <orchestrator/protocol/codec.hpp>
 
 #include "support/agent_world.hpp"
 
@@ -54,6 +57,26 @@ TEST_CASE("an offer beyond slots and credit is rejected") {
   CHECK(results[0].status == result_status::rejected);
   CHECK(results[0].lease->value == 5);
   CHECK(results[0].log_output == "the worker already holds 4 attempts, all it has room for");
+}
+
+TEST_CASE("a full outbox refuses more without keeping it, so that its registration fits into one frame") {
+  agent_world w;
+  bring_up(w);
+  w.pass(6s);
+  for (std::uint64_t lease = 1; lease <= limits::inventory_leases + 10; ++lease)
+    w.receive(numbered(lease, noop(lease)));
+  w.link_down();
+  w.link_up();
+  auto registration = w.sent_of<protocol::worker_register>().at(0);
+  CHECK(registration.unacked.size() > limits::inventory_leases - 10);
+  CHECK(registration.unacked.size() <= limits::inventory_leases);
+  for (auto& ref : registration.unacked) ref = {{std::string(36, 'f')}, lease_id{INT64_MAX}};
+  for (std::size_t i = 0; i < limits::labels; ++i)
+    registration.labels[fmt::format("{:0>{}}", i, limits::label_bytes)] =
+        std::string(limits::label_bytes, 'v');
+  std::string frame;
+  protocol::encode({1, registration, 0}, frame);
+  CHECK(frame.size() < limits::frame_before_registration);
 }
 
 TEST_CASE("noop is answered without a process, many in one frame with one ack") {
@@ -111,7 +134,7 @@ TEST_CASE(
   w.run(1);
   w.take_log();
   w.receive(numbered(2, protocol::cancel_job{{"run-1"}, lease_id{1}, 3}));
-  CHECK(w.take_log() == lines{"kill 1 3s", "send ack 2 cumulative"});
+  CHECK(w.take_log() == lines{"write 1 killed", "kill 1 3s", "send ack 2 cumulative"});
   w.end(1, 0, 15);
   const auto r = w.sent_of<protocol::job_result>().at(0);
   CHECK(r.status == result_status::cancelled);
@@ -181,6 +204,7 @@ TEST_CASE("a drain that was lifted while the worker was away is over when it reg
   agent_world w;
   bring_up(w);
   w.receive(numbered(1, protocol::drain{true}));
+  w.pass(6s);  // a connection that held is dialled again at once
   w.link_down();
   w.link_up();
   w.receive(greeting({}, {}));

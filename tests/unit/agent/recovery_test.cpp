@@ -111,6 +111,59 @@ TEST_CASE("every combination of records and process is one case of recovery") {
   }
 }
 
+TEST_CASE("output on the disk that no record and no process claims is deleted at the start") {
+  // Its result was acknowledged, and the supervisor died before it heard that it may forget it.
+  agent_world w;
+  w.cluster = to_string(test_cluster);
+  w.records = {{5, "start", protocol::encode(job(5))}, {5, "result", body_of("result", false)}};
+  w.stored_highest = 9;
+  w.processes[6].end = agent::process_end{};
+  w.processes[6].end->lease = 6;
+  w.files = {5, 6, 7, 9};
+  w.start();
+  CHECK(contains(w.log, "forget 7"));
+  CHECK(contains(w.log, "forget 9"));
+  CHECK(!contains(w.log, "forget 5"));
+  CHECK(std::count(w.log.begin(), w.log.end(), "forget 6") == 1);  // for its end that nobody waits for
+}
+
+TEST_CASE("what a process was killed for is known to the next daemon") {
+  for (const bool by_cancel : {true, false}) {
+    for (const bool had_ended : {true, false}) {
+      CAPTURE(by_cancel);
+      CAPTURE(had_ended);
+      agent_world w;
+      bring_up(w);
+      auto e = job(1);
+      e.on_lease_lost = "kill";
+      e.lease_ttl_seconds = 30;
+      w.receive(numbered(1, e));
+      w.run(1);
+      if (by_cancel) {
+        w.receive(numbered(2, protocol::cancel_job{{"run-1"}, lease_id{1}, 5}));
+      } else {
+        w.link_down();
+        w.pass(31s);
+      }
+      REQUIRE(contains(w.log, "kill 1"));
+      if (had_ended) {
+        w.processes[1].end = agent::process_end{};
+        w.processes[1].end->lease = 1;
+        w.processes[1].end->signal = 15;
+        w.processes[1].end->killed = true;
+      }
+      w.start();
+      // The last one may have died just before it said so.
+      CHECK(contains(w.log, "kill 1 10s") == !had_ended);
+      if (!had_ended) w.end(1, 0, 15);
+      w.link_up();
+      w.receive(greeting({1}));
+      CHECK(w.sent_of<protocol::job_result>().at(0).status ==
+            (by_cancel ? result_status::cancelled : result_status::lost));
+    }
+  }
+}
+
 TEST_CASE("the number of the highest lease survives in the registration") {
   agent_world w;
   w.cluster = to_string(test_cluster);
@@ -234,6 +287,36 @@ TEST_CASE("answers renew the lease, and a restarted daemon knows how long it run
     w.start();
     CHECK(contains(w.take_log(), "kill 1"));
   }
+}
+
+TEST_CASE(
+    "the supervisor is told how long a lease that kills runs, and what it ended for that counts as lost") {
+  agent_world w;
+  bring_up(w);
+  auto e = job(1);
+  e.on_lease_lost = "kill";
+  e.lease_ttl_seconds = 32;
+  w.receive({numbered(1, e), numbered(2, job(2))});
+  REQUIRE(w.last_start->lease == 2);
+  CHECK_FALSE(w.last_start->lease_until.has_value());
+  w.run(1);
+  const boot_time asked = w.now.boot;
+  w.pass(1s);
+  w.receive(ack_of(w.seq_of<protocol::heartbeat>()));
+  CHECK(w.renewed.empty());  // it counts from when that was sent, which is when the process started
+  w.pass(11s);
+  const auto before = w.now.boot;
+  w.receive(ack_of(w.seq_of<protocol::heartbeat>()));
+  REQUIRE(w.renewed.contains(1));
+  CHECK(w.renewed.at(1) > asked + 32s);
+  CHECK(w.renewed.at(1) <= before + 32s);
+  CHECK(!w.renewed.contains(2));
+  agent::process_end end;
+  end.lease = 1;
+  end.signal = 15;
+  end.lease_lost = true;
+  w.give(agent::process_ended{end});
+  CHECK(w.sent_of<protocol::job_result>().at(0).status == result_status::lost);
 }
 
 TEST_CASE("a job that must die with its lease is not started on one that has all but run out") {

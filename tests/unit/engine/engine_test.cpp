@@ -189,6 +189,19 @@ TEST_CASE("after stopping nothing new is offered or taken, but results are") {
   CHECK(w.stored(run).state == run_state::succeeded);
 }
 
+TEST_CASE("that the disk is full is answered at once, also while a commit waits for that disk") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  w.run(command_spec());
+  const auto offer = worker.take_offer();
+  worker.finish(offer);  // its commit is not on disk
+  w.give(space_changed{true});
+  const request_id refused = w.submit(command_spec());
+  REQUIRE(w.answered<refusal>(refused) != nullptr);
+  CHECK(w.answered<refusal>(refused)->code == errc::no_space);
+}
+
 TEST_CASE("a full disk refuses new work while results and heartbeats go on") {
   world w;
   test_worker worker(w);

@@ -386,6 +386,11 @@ TEST_CASE("output is taken once by its position, and a jump is a gap") {
   b.worker.output(b.offer, 23, "!");
   b.w.settle();
   CHECK(b.w.disk.output.at({*b.offer.lease, "stdout"}) == "hello you...........end!");
+  // A restarted worker goes on from its last record, so what it says is missing may begin below what we have.
+  b.worker.output(b.offer, 30, "", 9);
+  b.worker.output(b.offer, 30, "x", 9);
+  b.w.settle();
+  CHECK(b.w.disk.output.at({*b.offer.lease, "stdout"}) == "hello you...........end!......x");
 }
 
 TEST_CASE("an ack of output waits for the output database only") {

@@ -135,6 +135,28 @@ TEST_CASE("heartbeats are shown with the registration, and presence goes by sile
   CHECK_FALSE(seen.connected);
 }
 
+TEST_CASE("what an earlier daemon's heartbeat said is not shown for the next one") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  protocol::heartbeat h;
+  h.worker_id = "w1";
+  h.status = "busy";
+  h.jobs_processed = 12;
+  h.uptime_seconds = 600;
+  worker.say(h);
+  worker.drop();
+  worker.connect();  // the same daemon
+  CHECK(w.view().workers(w.mono()).at(0).worker.jobs_processed == 12);
+  worker.drop();
+  worker.form.process = "process-2";
+  worker.connect();
+  const auto seen = w.view().workers(w.mono()).at(0);
+  CHECK(seen.worker.status.empty());
+  CHECK(seen.worker.jobs_processed == 0);
+  CHECK(seen.worker.uptime_seconds == 0);
+}
+
 TEST_CASE("an expected disconnect is one line, and not an error") {
   world w;
   test_worker worker(w);

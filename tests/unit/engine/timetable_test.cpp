@@ -303,6 +303,8 @@ TEST_CASE("a schedule with values outside their range is refused with the key it
   CHECK(check_schedule(s).value().detail == "the schedule's hour is 24, outside 0-23");
   s.kind = schedule_kind::hourly;
   CHECK_FALSE(check_schedule(s).has_value());
+  s.hour = 99;  // which an hourly schedule does not look at
+  CHECK(make_calendar(s, {}, plain).value()->next({})->instant == wall_time{std::chrono::hours{1}});
   s.minute = 60;
   CHECK(check_schedule(s).value().pointer == "/schedule/hourly");
   s.kind = schedule_kind::monthly;

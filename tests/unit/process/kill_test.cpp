@@ -181,10 +181,10 @@ TEST_CASE("a lease's processes are found and killed without any supervisor") {
   REQUIRE(daemon.until([&] { return daemon.lost_news == 1; }));
   CHECK(daemon.replaced_news == 0);
   CHECK(is_alive(main));
-  CHECK(kill_lease_processes(1000001, main));
+  CHECK(kill_lease_processes({1000001, ""}, main));
   CHECK_FALSE(is_alive(main));
   CHECK_FALSE(is_alive(grandchild));
-  CHECK(kill_lease_processes(1000001, 0));
+  CHECK(kill_lease_processes({1000001, ""}, 0));
 
   SUBCASE("and a launch after the loss is answered") {
     daemon.client().start(command(1000002, {"true"}));
@@ -197,4 +197,28 @@ TEST_CASE("a lease's processes are found and killed without any supervisor") {
     CHECK(next.client().inventory().empty());
     CHECK(next.run(command(1000003, {"true"})).exit_code == 0);
   }
+}
+
+TEST_CASE("the same lease number of another work dir is left alone when a supervisor died") {
+  // Two workers of different clusters on one machine, or a work dir and its copy, have the same numbers.
+  work_dir ours;
+  work_dir theirs;
+  const auto launch_in = [](const work_dir& dir) {
+    auto what = command(1000004, {"sleep", "300"});
+    what.env["ORCHESTRATOR_OUTPUT"] = (dir.path() / "outputs/1000004").string();
+    return what;
+  };
+  test_daemon mine(ours);
+  mine.client().start(launch_in(ours));
+  const int my_process = mine.wait_for_start(1000004);
+  test_daemon other(theirs);
+  other.client().start(launch_in(theirs));
+  const int their_process = other.wait_for_start(1000004);
+  ::kill(mine.client().pid(), SIGKILL);
+  REQUIRE(mine.until([&] { return mine.lost_news == 1; }));
+  CHECK(kill_lease_processes({1000004, launch_in(ours).env.at("ORCHESTRATOR_OUTPUT")}, 0));
+  CHECK_FALSE(is_alive(my_process));
+  CHECK(is_alive(their_process));
+  other.client().kill(1000004, 0ms);
+  CHECK(other.wait_for_end(1000004).signal != 0);
 }

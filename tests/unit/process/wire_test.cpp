@@ -31,6 +31,7 @@ process_end sample_end() {
   e.error = "sentence";
   e.output_bytes = {{"stderr", 7}, {"stdout", 1ull << 40}};
   e.leaked_processes = 3;
+  e.lease_lost = true;
   return e;
 }
 
@@ -46,6 +47,7 @@ TEST_CASE("a launch survives the wire") {
   what.timeout = milliseconds{1234};
   what.kill_grace = milliseconds{5};
   what.output_limit = 99;
+  what.lease_until = boot_time{seconds{77}};
   const auto read = decode_launch(body_of(encode_launch(what)));
   REQUIRE(read.has_value());
   CHECK(read->lease == 42);
@@ -56,6 +58,13 @@ TEST_CASE("a launch survives the wire") {
   CHECK(read->timeout == what.timeout);
   CHECK(read->kill_grace == what.kill_grace);
   CHECK(read->output_limit == 99);
+  CHECK(read->lease_until == what.lease_until);
+  what.lease_until.reset();
+  CHECK_FALSE(decode_launch(body_of(encode_launch(what)))->lease_until.has_value());
+  const auto renewed = decode_renewal(body_of(encode_renewal({42, boot_time{seconds{78}}})));
+  REQUIRE(renewed.has_value());
+  CHECK(renewed->lease == 42);
+  CHECK(renewed->until == boot_time{seconds{78}});
 }
 
 TEST_CASE("an end survives the wire, alone and inside an inventory item") {
@@ -117,7 +126,7 @@ TEST_CASE("every cut of a message is either refused or reads as if its last fiel
   const auto whole = body_of(encode_end(sample_end()));
   for (std::size_t size = 0; size < whole.size(); ++size) {
     const auto read = decode_end(std::string_view(whole).substr(0, size));
-    if (read) CHECK(read->leaked_processes == 0);
+    if (read) CHECK_FALSE(read->lease_lost);
   }
   launch what;
   what.argv = {"one", "two"};

@@ -571,6 +571,16 @@ TEST_CASE("an event is passed on untouched but for its seq") {
         R"({"type":"event","event":"custom","worker_id":"w","x":[1,2.5,"é"],"seq":8})");
 }
 
+TEST_CASE("an event that names no worker is written so that it can be read again") {
+  const auto output = from_worker(
+      R"({"type":"event","event":"job_output","lease":7,"stream":"stdout","offset":0,"data":"x"})");
+  REQUIRE(std::holds_alternative<job_output>(output.body));
+  CHECK(from_worker(encoded(output)) == output);
+  event started;
+  started.name = "job_started";
+  CHECK(std::get<event>(from_worker(encoded(worker_message{1, started})).body).name == "job_started");
+}
+
 TEST_CASE("changing any byte of a message never breaks the decoder") {
   random_source random{5};
   for (const char* file : {"wire/worker.jsonl", "wire/legacy_worker.jsonl", "wire/coordinator.jsonl"}) {

@@ -200,6 +200,7 @@ TEST_CASE("the writer emits valid UTF-8 without NUL, whatever it is given") {
 TEST_CASE("numbers are written as people write them, and never as what JSON lacks") {
   CHECK(as_number(1.5) == "1.5");
   CHECK(as_number(60) == "60");
+  CHECK(as_number(-0.0) == "0");
   CHECK(as_number(std::numeric_limits<double>::infinity()) == "null");
   CHECK(as_number(std::nan("")) == "null");
   CHECK(write_json(*parse_json(R"({ "a" : [ 1.5 , -2, true, null, "x" ], "b" : { } })")) ==

@@ -60,3 +60,20 @@ TEST_CASE("everybody who waits is woken") {
   io.run();
   CHECK(woken == 3);
 }
+
+TEST_CASE("of two signals either ends the wait, also when it was raised before") {
+  const auto quiet = std::make_shared<change_signal>();
+  const auto raised = std::make_shared<change_signal>();
+  const auto wait = [&](std::vector<watched> signals, auto meanwhile) {
+    asio::io_context io;
+    bool changed = false;
+    asio::co_spawn(
+        io, [&]() -> asio::awaitable<void> { changed = co_await wait_for_any(signals, 1h); }, asio::detached);
+    asio::post(io, meanwhile);
+    io.run();
+    return changed;
+  };
+  CHECK(wait({{quiet, 0}, {raised, 0}}, [&] { raised->raise(); }));
+  CHECK(wait({{raised, 0}, {quiet, 0}}, [] {}));
+  CHECK(wait({{raised, 1}, {quiet, 0}}, [&] { quiet->raise(); }));
+}

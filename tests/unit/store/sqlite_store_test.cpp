@@ -374,7 +374,7 @@ TEST_CASE("a failure to write that is not about space ends the process with 74 b
         // The hook makes every statement of the next transaction fail as a broken disk would.
         auto fail = std::make_shared<std::atomic<bool>>(false);
         store_hooks hooks;
-        hooks.main = [fail](sqlite3* db) {
+        hooks.main.hook = [fail](sqlite3* db) {
           if (*fail) sqlite3_progress_handler(db, 1, [](void*) { return 1; }, nullptr);
         };
         progress_monitor monitor;
@@ -397,7 +397,7 @@ TEST_CASE("on a full disk the same batches are tried again until there is room")
   const temporary_directory base;
   std::atomic<int> pages{1'000'000};
   store_hooks hooks;
-  hooks.main = [&](sqlite3* db) {
+  hooks.main.hook = [&](sqlite3* db) {
     sqlite3_exec(db, ("PRAGMA max_page_count=" + std::to_string(pages.load())).c_str(), nullptr, nullptr,
                  nullptr);
   };
@@ -435,7 +435,7 @@ TEST_CASE("a full output disk delays output and nothing else") {
   const temporary_directory base;
   std::atomic<int> pages{1'000'000};
   store_hooks hooks;
-  hooks.output = [&](sqlite3* db) {
+  hooks.output.hook = [&](sqlite3* db) {
     sqlite3_exec(db, ("PRAGMA max_page_count=" + std::to_string(pages.load())).c_str(), nullptr, nullptr,
                  nullptr);
   };
@@ -472,7 +472,7 @@ TEST_CASE("close on a full disk gives up what was never acknowledged") {
   const temporary_directory base;
   std::atomic<int> pages{1'000'000};
   store_hooks hooks;
-  hooks.main = [&](sqlite3* db) {
+  hooks.main.hook = [&](sqlite3* db) {
     sqlite3_exec(db, ("PRAGMA max_page_count=" + std::to_string(pages.load())).c_str(), nullptr, nullptr,
                  nullptr);
   };
@@ -537,7 +537,7 @@ TEST_CASE("a group commit joins batches and never splits one") {
   const temporary_directory base;
   std::atomic<int> transactions{0};
   store_hooks hooks;
-  hooks.main = [&](sqlite3*) { ++transactions; };
+  hooks.main.hook = [&](sqlite3*) { ++transactions; };
   progress_monitor monitor;
   auto opened = open_sqlite_store(base.path() / "data", day_zero, monitor.events(), std::move(hooks));
   REQUIRE(opened.has_value());

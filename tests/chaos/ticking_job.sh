@@ -1,0 +1,10 @@
+# The job whose process must be gone before its lease is given to another: it tells the ledger all the time that it
+# lives. ticking_job.sh LEDGER FILE: ends when FILE exists.
+read -r up _ </proc/uptime
+echo "$ORCHESTRATOR_RUN_ID $ORCHESTRATOR_LEASE $$ start $up" >>"$1"
+until [ -e "$2" ]; do
+  sleep 0.05
+  read -r up _ </proc/uptime
+  echo "$ORCHESTRATOR_RUN_ID $ORCHESTRATOR_LEASE $$ tick $up" >>"$1"
+done
+echo "$ORCHESTRATOR_RUN_ID $ORCHESTRATOR_LEASE $$ exit:0 $up" >>"$1"
