@@ -329,7 +329,8 @@ void judge::arrives(const peer& from, const std::vector<protocol::worker_message
 /// What a worker says about itself holds until its next registration.
 void judge::remember(const peer& from, const protocol::worker_register& r) {
   if (from.kind == peer_kind::rogue) return;  // which lies
-  if (r.highest_lease) seen_[from.instance] = *r.highest_lease;
+  // Of two machines with one identity the other one may wait to be let in, and is offered nothing.
+  if (r.highest_lease && !world_.cloned) seen_[from.instance] = *r.highest_lease;
   std::set<lease_id>& results = waiting_results_[from.instance];
   results.clear();
   for (const auto& ref : r.unacked) results.insert(ref.lease);
