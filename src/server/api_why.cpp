@@ -19,7 +19,7 @@ result<wall_time> decode_at(const net::http_request& r) {
 
 struct decided_instant {
   bool job_known = false;
-  std::optional<store::stored_instant> row;
+  std::optional<stored_instant> row;
 };
 
 /// The last instant that was decided at or before `at`.
@@ -51,6 +51,8 @@ asio::awaitable<net::http_response> why_then(api& a, net::http_request r) {
   o["job"] = name;
   o["at"] = to_rfc3339(*at);
   o["instant"] = to_rfc3339(found.row->instant);
+  o["until"] = to_rfc3339(found.row->until);  // later than `instant` where several ended the same way
+  o["count"] = found.row->count;
   o["outcome"] = to_string(found.row->outcome);
   o["rule"] = found.row->rule.empty() ? json::value() : json::value(found.row->rule);
   o["run"] = found.row->run ? json::value(to_string(*found.row->run)) : json::value();
