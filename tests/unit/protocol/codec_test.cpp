@@ -89,6 +89,7 @@ std::vector<worker_message> golden_worker_messages() {
                     4,
                     256,
                     {{"os", "linux"}, {"zone", "a"}},
+                    {},
                     "0.1.0",
                     1234,
                     id_of("0f0e0d0c-0b0a-4908-8706-050403020100"),
