@@ -136,6 +136,35 @@ TEST_CASE("an attempt ends at its own deadline even if its worker is lively and 
   CHECK(b.lost_data().find("run_deadline") != std::string::npos);
 }
 
+TEST_CASE(
+    "that deadline goes on through a restart, and no step of the wall clock makes it longer than anew") {
+  run_spec s = command_spec();
+  s.timeout = 200s;
+  s.kill_grace = 10s;
+  bench b(s);
+  const auto live = [&](int tens) {
+    for (int i = 0; i < tens; ++i) {
+      b.w.advance(10s);
+      b.worker.beat();
+    }
+  };
+  live(15);
+  seconds left{0};
+  SUBCASE("what passed before it counts") { left = 120s; }
+  SUBCASE("a clock that went back gives no more than the whole time") {
+    b.w.jump_wall(-1h);
+    left = 270s;
+  }
+  b.w.restart();
+  b.worker.form.running = {test_worker::ref(b.offer)};
+  b.worker.connect();
+  live(static_cast<int>(left / 10s) - 1);
+  CHECK(b.state() == attempt_state::accepted);
+  b.w.advance(11s);
+  CHECK(b.state() == attempt_state::lost);
+  CHECK(b.lost_data().find("run_deadline") != std::string::npos);
+}
+
 TEST_CASE("an attempt that waits behind others on its worker does not spend its own time there") {
   world w;
   test_worker worker(w);
