@@ -94,6 +94,29 @@ TEST_CASE("a connection that was registered for 5 s is replaced at once, a short
   CHECK(*w.daemon->next_deadline() == w.now.boot + 5s);
 }
 
+TEST_CASE(
+    "row 31: a coordinator without a common protocol is tried again every minute, and what runs goes on") {
+  agent_world w;
+  bring_up(w);
+  w.receive(numbered(1, job(1)));
+  w.run(1);
+  w.take_log();
+  for (int i = 0; i < 3; ++i) {
+    w.link_down(4010, "protocol_mismatch: the worker speaks up to 1, this server 2");
+    const auto log = w.take_log();
+    CHECK(log.at(0).find("the worker speaks up to 1, this server 2") != std::string::npos);
+    CHECK(std::find(log.begin(), log.end(), "kill 1 10s") == log.end());
+    CHECK(*w.daemon->next_deadline() == w.now.boot + 60s);
+    w.pass(60s);
+    CHECK(w.dialling);
+    w.link_up();
+    w.take_log();
+  }
+  w.receive(greeting({1}));
+  w.end(1);
+  CHECK(w.sent_of<protocol::job_result>().at(0).status == protocol::result_status::success);
+}
+
 TEST_CASE("the backoff starts anew only after a minute of connection") {
   agent_world w;
   w.start();

@@ -261,6 +261,44 @@ TEST_CASE("a job that must die with its lease is killed when that runs out, and 
   CHECK(w.sent_of<protocol::job_result>().at(0).status == result_status::lost);
 }
 
+TEST_CASE(
+    "row 6: a worker whose messages are not answered gives up such a job, although its connection stands") {
+  agent_world w;
+  bring_up(w);
+  auto e = job(1);
+  e.on_lease_lost = "kill";
+  e.lease_ttl_seconds = 30;
+  w.receive(numbered(1, e));
+  w.run(1);
+  w.take_log();
+  w.pass(29s);
+  CHECK(!w.sent_of<protocol::heartbeat>().empty());
+  CHECK(!contains(w.take_log(), "kill 1"));
+  w.pass(2s);
+  CHECK(w.linked);
+  CHECK(contains(w.take_log(), "kill 1 10s"));
+}
+
+TEST_CASE("row 30: after a freeze beyond its lease such a job is killed before anything is sent") {
+  agent_world w;
+  bring_up(w);
+  auto e = job(1);
+  e.on_lease_lost = "kill";
+  e.lease_ttl_seconds = 30;
+  w.receive({numbered(1, e), numbered(2, job(2))});
+  w.run(1);
+  w.take_log();
+  w.now.boot += 300s;  // SIGSTOP, or the machine slept
+  w.give(agent::tick{});
+  const auto log = w.take_log();
+  const auto killed = std::find(log.begin(), log.end(), "kill 1 10s");
+  REQUIRE(killed != log.end());
+  const auto is_send = [](const std::string& line) { return line.starts_with("send"); };
+  CHECK(std::none_of(log.begin(), killed, is_send));
+  CHECK(std::any_of(killed, log.end(), is_send));  // the heartbeat that is due
+  CHECK(!contains(log, "kill 2 10s"));
+}
+
 TEST_CASE("answers renew the lease, and a restarted daemon knows how long it runs") {
   agent_world w;
   bring_up(w);
