@@ -231,9 +231,14 @@ class MainPath(WorldTest):
             return [e["type"] for e in page["items"] if e["subject"] == f"run/{run['id']}"]
         eventually(lambda: "run.succeeded" in types(), "the run's end is in the log")
         before = types()
+        revision = self.revision("/api/v1/runs")
         self.world.server.terminate()
         self.world.start_server()
         self.assertEqual(types()[:len(before)], before)
+        self.assertGreaterEqual(self.revision("/api/v1/runs"), revision)
+
+    def revision(self, path):
+        return int(self.world.api("GET", path, expect=200)[2]["Orchestrator-Revision"])
 
 
 class JobFiles(WorldTest):

@@ -772,6 +772,23 @@ TEST_CASE_TEMPLATE("retention by count spares the young, and keys outlive their 
   });
 }
 
+TEST_CASE_TEMPLATE("the row of an instant is kept for 48 hours, however short retention is", Driver,
+                   sqlite_driver, memory_driver) {
+  Driver d;
+  const wall_time now = day_zero + 24h * 3;
+  run r = sample_run(1, now - 50h);
+  r.state = run_state::succeeded;
+  r.finished_at = now - 50h;
+  d.commit({put_run{r}, put_instant{"j", now - 49h, instant_outcome::ran, r.id, ""},
+            put_instant{"j", now - 47h, instant_outcome::ran, r.id, ""},
+            put_instant{"j", now + 1h, instant_outcome::missed, std::nullopt, ""}});
+  d.retain(now, 1h, 1'000'000);
+  d.read([&](reader& q) {
+    CHECK_FALSE(q.find_run(r.id));
+    CHECK(q.list_instants("j", std::nullopt, 10).size() == 2);
+  });
+}
+
 TEST_CASE_TEMPLATE("a specification goes an hour after its last run, unless its job still has that version",
                    Driver, sqlite_driver, memory_driver) {
   Driver d;
