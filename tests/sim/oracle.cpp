@@ -2,6 +2,8 @@
 #include "oracle.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -57,21 +59,21 @@ std::vector<wall_time> instants(const schedule& s, wall_time anchor, wall_time a
   return found;
 }
 
-/// The page's rule: what is on time always, what is late as far as the rule wants it, and of what is left the
-/// latest, which is noted as missed.
-std::set<wall_time> must_be_decided(const schedule& s, wall_time anchor, wall_time cursor, wall_time now) {
+/// The page's rule: what is on time may run, and of what is late as much as the rule lets, from the latest
+/// back.
+std::set<wall_time> may_run(const schedule& s, wall_time anchor, wall_time cursor, wall_time now) {
   const milliseconds tolerance = std::clamp<milliseconds>(s.start_deadline, 1s, 10s);
   const wall_time on_time_after = std::max(cursor, now - tolerance);
   const auto on_time = instants(s, anchor, on_time_after, now);
   auto late = instants(s, anchor, cursor, on_time_after);
-  std::set<wall_time> wanted(on_time.begin(), on_time.end());
+  std::set<wall_time> allowed(on_time.begin(), on_time.end());
   std::size_t most = s.catch_up == catch_up_policy::all ? limits::catch_up_runs : 0;
   if (s.catch_up == catch_up_policy::latest && on_time.empty()) most = 1;
-  for (std::size_t taken = 0; !late.empty(); late.pop_back(), ++taken) {
-    wanted.insert(late.back());
-    if (taken == most || now - late.back() > s.start_deadline) break;  // this one is the missed one
+  for (; !late.empty() && most > 0 && now - late.back() <= s.start_deadline; --most) {
+    allowed.insert(late.back());
+    late.pop_back();
   }
-  return wanted;
+  return allowed;
 }
 
 std::string name_all(const std::set<wall_time>& list) {
@@ -92,42 +94,70 @@ zone_table zone_named(const std::string& name) {
   return z;
 }
 
+bool timetable_oracle::is_decided(const std::string& job, wall_time t) const {
+  const auto known = ledgers_.find(job);
+  if (known == ledgers_.end()) return false;
+  const auto after = known->second.upper_bound(t);
+  return after != known->second.begin() && t <= std::prev(after)->second.last;
+}
+
 std::optional<std::string> timetable_oracle::observe(const mutation_batch& batch, wall_time now) {
-  std::map<std::string, std::set<wall_time>> recorded;
+  std::map<std::string, ledger> fresh;
+  for (const mutation& m : batch.mutations) {
+    if (const auto* i = std::get_if<put_instant>(&m))
+      fresh[i->job][i->instant] = {i->until.value_or(i->instant), i->run.has_value()};
+  }
+  // A cursor moves by the schedule that held until this step, also where the step changes the job.
   std::optional<std::string> wrong;
   for (const mutation& m : batch.mutations) {
-    if (const auto* i = std::get_if<put_instant>(&m)) recorded[i->job].insert(i->instant);
+    const auto* moved = std::get_if<put_cursor>(&m);
+    const auto job = moved == nullptr ? jobs_.end() : jobs_.find(moved->job);
+    if (job != jobs_.end() && !wrong)
+      wrong = judge_move(moved->job, job->second, moved->cursor, now, fresh[moved->job]);
   }
-  for (const mutation& m : batch.mutations) {
-    if (const auto* j = std::get_if<put_job>(&m)) {
-      const auto& s = j->job.definition.schedule;
-      jobs_[j->job.name] = {s.value_or(schedule{}), j->job.schedule_anchor, j->job.cursor};
-    } else if (const auto* gone = std::get_if<delete_job>(&m)) {
-      jobs_.erase(gone->name);
-    } else if (const auto* moved = std::get_if<put_cursor>(&m)) {
-      const auto job = jobs_.find(moved->job);
-      if (job == jobs_.end()) continue;
-      if (!wrong) wrong = judge_move(moved->job, job->second, now, recorded[moved->job]);
-      job->second.cursor = moved->cursor;
-    }
-  }
-  for (const auto& [name, list] : recorded) {
-    for (const wall_time t : list) decided_.emplace(name, t);
-  }
+  for (const mutation& m : batch.mutations) take(m);
   return wrong;
 }
 
-std::optional<std::string> timetable_oracle::judge_move(const std::string& name, const entry& e,
-                                                        wall_time now,
-                                                        const std::set<wall_time>& recorded) const {
-  if (!whole_ || !e.cursor || !in_window(*e.cursor) || !in_window(now) || !in_window(e.anchor))
+void timetable_oracle::take(const mutation& m) {
+  if (const auto* j = std::get_if<put_job>(&m)) {
+    const auto& s = j->job.definition.schedule;
+    jobs_[j->job.name] = {s.value_or(schedule{}), j->job.schedule_anchor, j->job.cursor};
+  } else if (const auto* gone = std::get_if<delete_job>(&m)) {
+    jobs_.erase(gone->name);
+  } else if (const auto* moved = std::get_if<put_cursor>(&m)) {
+    if (const auto job = jobs_.find(moved->job); job != jobs_.end()) job->second.cursor = moved->cursor;
+  } else if (const auto* i = std::get_if<put_instant>(&m)) {
+    ledgers_[i->job][i->instant] = {i->until.value_or(i->instant), i->run.has_value()};
+  } else if (const auto* back = std::get_if<withdraw_instants>(&m)) {
+    std::erase_if(ledgers_[back->job],
+                  [&](const auto& entry) { return entry.first > back->after && !entry.second.has_run; });
+  }
+}
+
+std::optional<std::string> timetable_oracle::judge_move(const std::string& name, const entry& e, wall_time to,
+                                                        wall_time now, const ledger& fresh) const {
+  if (!whole_ || !e.cursor || !in_window(*e.cursor) || !in_window(to) || !in_window(now) ||
+      !in_window(e.anchor))
     return std::nullopt;
-  std::set<wall_time> wanted = must_be_decided(e.rule, e.anchor, *e.cursor, now);
-  std::erase_if(wanted, [&](wall_time t) { return decided_.contains({name, t}); });
+  std::set<wall_time> wanted, recorded;
+  for (const wall_time t : instants(e.rule, e.anchor, *e.cursor, to)) {
+    if (!is_decided(name, t)) wanted.insert(t);
+  }
+  const std::set<wall_time> allowed = may_run(e.rule, e.anchor, *e.cursor, now);
+  for (const auto& [first, r] : fresh) {
+    if (r.has_run && !allowed.contains(first))
+      return fmt::format("I15: {} ({}) ran for {} at {}, which its catch-up rule does not let", name,
+                         cron_of(e.rule), to_rfc3339(first), to_rfc3339(now));
+    for (const wall_time t : instants(e.rule, e.anchor, first - milliseconds{1}, r.last)) {
+      if (!is_decided(name, t)) recorded.insert(t);
+    }
+  }
   if (wanted == recorded) return std::nullopt;
-  return fmt::format("I15: of {} ({}) these instants had to be decided at {} (cursor {}): {}; these were: {}",
-                     name, cron_of(e.rule), to_rfc3339(now), to_rfc3339(*e.cursor), name_all(wanted),
-                     name_all(recorded));
+  return fmt::format(
+      "I15: of {} ({}) these instants had to be decided at {} (cursor {} to {}): {}; these were: {}", name,
+      cron_of(e.rule), to_rfc3339(now), to_rfc3339(*e.cursor), to_rfc3339(to), name_all(wanted),
+      name_all(recorded));
 }
 
 void timetable_oracle::reload(store::reader& r) {
@@ -138,9 +168,9 @@ void timetable_oracle::reload(store::reader& r) {
     if (!definition || !definition->schedule) continue;
     jobs_[stored.job.name] = {*definition->schedule, stored.job.schedule_anchor, stored.job.cursor};
   }
-  decided_.clear();
-  for (const auto& [name, list] : r.recent_instants(wall_time::min())) {
-    for (const wall_time t : list) decided_.emplace(name, t);
+  ledgers_.clear();
+  for (const auto& [name, rows] : r.instants_after(wall_time::min())) {
+    for (const auto& found : rows) ledgers_[name][found.instant] = {found.until, found.run.has_value()};
   }
 }
 
@@ -148,7 +178,7 @@ std::optional<std::string> timetable_oracle::nothing_is_overdue(wall_time now) c
   for (const auto& [name, e] : jobs_) {
     if (!whole_ || !e.cursor || !in_window(*e.cursor) || !in_window(now) || !in_window(e.anchor)) continue;
     for (const wall_time t : instants(e.rule, e.anchor, *e.cursor, now - 15s)) {
-      if (!decided_.contains({name, t}))
+      if (!is_decided(name, t))
         return fmt::format("I15: the instant {} of {} was never decided", to_rfc3339(t), name);
     }
   }

@@ -4,7 +4,6 @@
 
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -35,11 +34,20 @@ class timetable_oracle {
     wall_time anchor{};
     std::optional<wall_time> cursor;
   };
-  std::optional<std::string> judge_move(const std::string& name, const entry& e, wall_time now,
-                                        const std::set<wall_time>& recorded) const;
+  /// A row of the ledger, by its first instant.
+  struct row {
+    wall_time last{};
+    bool has_run = false;
+  };
+  using ledger = std::map<wall_time, row>;
+
+  bool is_decided(const std::string& job, wall_time t) const;
+  std::optional<std::string> judge_move(const std::string& name, const entry& e, wall_time to, wall_time now,
+                                        const ledger& fresh) const;
+  void take(const mutation& m);
 
   std::map<std::string, entry> jobs_;
-  std::set<std::pair<std::string, wall_time>> decided_;
+  std::map<std::string, ledger> ledgers_;
   bool whole_ = true;
 };
 
