@@ -118,7 +118,7 @@ TEST_CASE("a worker shows what its registration and its last heartbeat said") {
       write_json(worker_to_json(w)) ==
       R"({"worker_id":"worker-1","instance":"0f0e0d0c-0b0a-4908-8706-050403020100","state":"stale",)"
       R"("connected":true,"status":"busy","hostname":"build-7","platform":"Linux","version":null,"legacy":false,)"
-      R"("slots":4,"credit":0,"running":2,"waiting":1,"labels":{"os":"linux"},"draining":false,)"
+      R"("slots":4,"credit":0,"running":2,"waiting":1,"labels":{"os":"linux"},"resources":{},"draining":false,)"
       R"("registered_at":"2026-02-01T00:00:00.000Z","last_seen":"2026-02-01T00:00:05.000Z","jobs_processed":3,)"
       R"("uptime_seconds":60.5,"load":0,"memory_bytes":0})");
   CHECK(
