@@ -97,7 +97,8 @@ log_look look(store::reader& reader, const log_request& q, const log_position& a
       from = ends.end > *q.tail ? ends.end - *q.tail : 0;
     }
     auto page = reader.read_output(chosen->lease, stream, from, page_bytes);
-    if (page.data.size() >= page_bytes) out.more = true;
+    // A page ends at its size, and before a gap.
+    if (page.offset + page.data.size() < page.end) out.more = true;
     out.pages.emplace_back(stream, std::move(page));
   }
   return out;

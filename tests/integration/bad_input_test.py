@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import unittest
+import uuid
 
 import websockets
 
@@ -64,6 +65,30 @@ class Frames(WorldTest):
         self.assertEqual(ack, {"type": "ack", "received": True})  # a good frame between them starts the count anew
         self.assertEqual(code, 1008)
         self.assertEqual({f["code"] for f in frames}, {"bad_message"})
+
+    def test_output_with_a_hole_is_shown_to_its_end(self):
+        run = self.world.submit(command=["true"])
+
+        async def conversation():
+            async with websockets.connect(self.url()) as ws:
+                await ws.send(self.register("gappy", protocol=1, instance=str(uuid.uuid4()), slots=1))
+                job = {}
+                while job.get("type") != "execute_job":
+                    job = json.loads(await ws.recv())
+                await ws.send(json.dumps({"type": "ack", "received": True, "seq": job["seq"]}))
+                about = {"job_id": job["job_id"], "worker_id": "gappy", "lease": job["lease"]}
+                for offset, data, gap in ((0, "head", {}), (1000, "tail", {"gap_from": 4})):
+                    await ws.send(json.dumps({"type": "event", "event": "job_output", "stream": "stdout",
+                                              "offset": offset, "data": data, **gap, **about}))
+                await ws.send(json.dumps({"type": "job_result", "status": "SUCCESS", "log_output": "",
+                                          "run_time": "2026-01-01T00:00:00+00:00", "duration_seconds": 0.1,
+                                          "exit_code": 0, "output_bytes": {"stdout": 1004}, **about}))
+                verdict = {}
+                while "disposition" not in verdict:
+                    verdict = json.loads(await ws.recv())
+                return verdict["disposition"]
+        self.assertEqual(self.talk(conversation), "accepted")
+        self.assertEqual(self.world.output(run["id"]), "head\n[996 bytes of stdout were dropped]\ntail")
 
     def test_oversize_binary_and_invalid_utf8_frames_have_their_close_codes(self):
         async def one(send):

@@ -113,7 +113,7 @@ class CalendarTest(harness.WorldTest):
         self.world.api("GET", "/api/v1/schedules/report/history?cursor=x", expect=400)
         refused = self.world.cli("schedule", "backfill", "report", "--from", utc(hours=1), "--to", utc(hours=-1),
                                  check=False)
-        self.assertEqual(refused.returncode, 1)
+        self.assertEqual(refused.returncode, 2)
         self.assertIn("future", refused.stderr)
 
     def test_one_time_schedules_and_a_paused_one_as_one_row(self):
@@ -122,7 +122,7 @@ class CalendarTest(harness.WorldTest):
         run = eventually(lambda: self.world.api("GET", "/api/v1/runs?job=soon", expect=200)[1]["items"], "it ran")[0]
         self.world.wait_final(run["id"])
         past = self.world.cli("schedule", "add", "gone", "--at", utc(hours=1), "--", "true", check=False)
-        self.assertEqual(past.returncode, 1, past.stderr)
+        self.assertEqual(past.returncode, 2, past.stderr)
         self.world.cli("schedule", "add", "ticker", "--every", "1s", "--", "true")
         self.world.cli("schedule", "pause", "ticker")
 
