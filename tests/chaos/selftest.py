@@ -74,6 +74,10 @@ DOCTORED = {
     "a loss by too short a silence": ("I13", lambda e: e.events[-1]["data"].update(silence_ms=3_000)),
     "a loss while we ourselves were stopped": ("I13", lambda e: e.events[-1]["data"].update(stall_ms=5_000)),
     "output with a hole": ("I11", lambda e: e.outputs.update(a=(4, "lease 4 line 0\n"))),
+    "output dropped while there was room": ("I11", lambda e: e.outputs.update(
+        a=(4, "\n[30 bytes of stdout were dropped]\n"))),
+    "a hole of another size": ("I11", lambda e: (e.outputs.update(a=(4, "\n[5 bytes of stdout were dropped]\n")),
+                                                 setattr(e, "disk_was_low", True))),
     "a torn line in the ledger": ("the ledger", line("a 4 102")),
 }
 
