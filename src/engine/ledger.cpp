@@ -133,11 +133,11 @@ void record_backfill(core& c, const std::string& job, wall_time instant, const c
   tell(c, "schedule.fired", job, {instant, instant_outcome::late, run, "backfill", 1, instant});
 }
 
-void forget_old_rows(core& c, const std::string& job) {
+void forget_old_rows(core& c, const std::string& job, wall_time cursor) {
   const auto known = c.ledgers.find(job);
   if (known == c.ledgers.end()) return;
   ledger_memory& l = known->second;
-  const wall_time bound = c.now.wall - instants_kept;
+  const wall_time bound = std::min<wall_time>(c.now.wall - instants_kept, cursor);
   l.fired.erase(l.fired.begin(), l.fired.upper_bound(bound));
   while (l.quiet.size() > 1 && l.quiet.begin()->second.until <= bound) l.quiet.erase(l.quiet.begin());
   if (l.fired.empty() && l.quiet.empty()) c.ledgers.erase(known);

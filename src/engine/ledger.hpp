@@ -32,7 +32,8 @@ void withdraw_after(core& c, const std::string& job, wall_time after, const cale
 /// An instant of the past gets its run.
 void record_backfill(core& c, const std::string& job, wall_time instant, const calendar& times,
                      const run_id& run);
-/// Rows of the past leave memory, but for the newest, which may go on.
-void forget_old_rows(core& c, const std::string& job);
+/// Rows of the past leave memory, but for the newest, which may go on. Never those ahead of the schedule's
+/// cursor: a clock that was years off has decided instants that are still to come.
+void forget_old_rows(core& c, const std::string& job, wall_time cursor);
 
 }  // namespace orchestrator::engine

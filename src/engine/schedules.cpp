@@ -192,7 +192,7 @@ void fire(core& c, job_entry& j) {
   // More may be due than one turn collects; those are on time in the next one as well.
   if (whole && due.size() < on_time_a_turn) account(c, j, now, rule, share);
   if (!planted(defect::cursor_not_durable)) c.step.rest.emplace_back(put_cursor{j.job.name, *j.job.cursor});
-  forget_old_rows(c, j.job.name);
+  forget_old_rows(c, j.job.name, *j.job.cursor);
   arm_schedule(c, j);
 }
 

@@ -58,8 +58,11 @@ struct tables {
 
 recent_instants rows_after(const tables& t, wall_time after) {
   recent_instants found;
-  for (const auto& [key, row] : t.instants)
-    if (row.until > after) found[key.first].push_back(row);
+  for (const auto& [key, row] : t.instants) {
+    const auto j = t.jobs.find(key.first);
+    const bool ahead = j != t.jobs.end() && j->second.cursor && row.instant > *j->second.cursor;
+    if (ahead || row.until > after) found[key.first].push_back(row);
+  }
   return found;
 }
 

@@ -164,8 +164,10 @@ stored_instant read_instant(const statement& row, int first) {
 recent_instants load_instants(connection& db, wall_time after) {
   recent_instants found;
   statement& query = db.prepared(
-      "SELECT job,instant,outcome,run,rule,count,until FROM instants INDEXED BY instants_until "
-      "WHERE until>?1 ORDER BY job,instant");
+      "SELECT job,instant,outcome,run,rule,count,until FROM instants INDEXED BY instants_until WHERE "
+      "until>?1 "
+      "UNION ALL SELECT i.job,i.instant,i.outcome,i.run,i.rule,i.count,i.until FROM jobs j "
+      "JOIN instants i ON i.job=j.name AND i.instant>j.cursor WHERE i.until<=?1 ORDER BY 1,2");
   query.with(after);
   while (query.next()) found[query.text(0)].push_back(read_instant(query, 1));
   return found;

@@ -149,7 +149,9 @@ std::optional<std::string> timetable_oracle::judge_move(const std::string& name,
     if (r.has_run && !allowed.contains(first))
       return fmt::format("I15: {} ({}) ran for {} at {}, which its catch-up rule does not let", name,
                          cron_of(e.rule), to_rfc3339(first), to_rfc3339(now));
-    for (const wall_time t : instants(e.rule, e.anchor, first - milliseconds{1}, r.last)) {
+    // A row that goes on may have begun before the cursor, with the instants of an earlier version.
+    const wall_time from = std::max(first - milliseconds{1}, *e.cursor);
+    for (const wall_time t : instants(e.rule, e.anchor, from, r.last)) {
       if (!is_decided(name, t)) recorded.insert(t);
     }
   }

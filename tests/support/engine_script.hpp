@@ -117,7 +117,9 @@ class fake_disk {
   recent_instants instants_after(wall_time after) const {
     recent_instants found;
     for (const auto& [key, row] : instants) {
-      if (row.until > after) found[key.first].push_back(row);
+      const auto j = jobs.find(key.first);
+      const bool ahead = j != jobs.end() && j->second.job.cursor && row.instant > *j->second.job.cursor;
+      if (ahead || row.until > after) found[key.first].push_back(row);
     }
     return found;
   }
