@@ -123,8 +123,8 @@ class judge {
   std::set<std::pair<uuid, run_id>> ever_held_;
   timetable_oracle timetable_;
 
-  std::set<lease_id> offered_;                              ///< by this database
-  std::map<std::pair<uuid, lease_id>, run_id> offered_to_;  ///< across roll-backs too
+  std::set<lease_id> offered_;                                  ///< by this database
+  std::map<std::pair<uuid, lease_id>, run_id> offered_to_;      ///< across roll-backs too
   std::map<std::pair<std::string, wall_time>, bool> instants_;  ///< whether the row has a run
   std::map<std::pair<std::string, wall_time>, run_id> fired_;   ///< the run of an instant
   std::map<uuid, std::set<lease_id>> waiting_results_;          ///< named `unacked` at the last registration

@@ -71,7 +71,7 @@ struct snapshot {
   std::map<std::string, wall_time> buckets;       ///< as put_bucket names them
   std::vector<output_end> outputs;                ///< of live attempts
   std::vector<std::uint64_t> idempotency_hashes;  ///< hash64 of every stored key
-  /// Per job, the rows that reach later than now - 48 h, and the newest one of every job.
+  /// Per job, the rows that reach later than now - 48 h or lie ahead of its cursor, and the newest one.
   orchestrator::recent_instants instants;
   std::vector<stored_calendar> calendars;
 };

@@ -82,7 +82,8 @@ class reader {
   /// Newest first, those that begin before `before`.
   virtual std::vector<stored_instant> list_instants(const std::string& job, std::optional<wall_time> before,
                                                     std::size_t limit) = 0;
-  /// The rows that reach later than `after` of every job: for the engine's load_instants effect.
+  /// Of every job the rows that reach later than `after` or lie ahead of its cursor: for the engine's
+  /// load_instants.
   virtual recent_instants instants_after(wall_time after) = 0;
   /// The instants of a job from `from` to `to`, both included, that have a run.
   virtual std::vector<wall_time> fired_instants(const std::string& job, wall_time from, wall_time to) = 0;
