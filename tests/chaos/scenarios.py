@@ -4,6 +4,7 @@ its faults are over. What must be true afterwards is judged by `run.py`; what on
 A pause with a length from the scenario's generator is the schedule of its faults; nothing here sleeps to wait.
 """
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -263,29 +264,39 @@ def kill_on_lease_lost(cluster, often):
 # ---- the disk
 
 def start_on_small_disk(cluster):
-    """The coordinator alone sees a file system in memory at its data dir: its size can be changed at any time."""
+    """The coordinator alone sees a file system in memory at its data dir."""
     cluster.data.mkdir(mode=0o700)
     cluster.start_coordinator(prefix=("unshare", "--mount", "--propagation", "private", "sh", "-c",
-                                      f"mount -t tmpfs -o size=4g,mode=700 chaos {cluster.data} && exec \"$@\"", "sh"))
+                                      f"mount -t tmpfs -o size=512m,mode=700 chaos {cluster.data} && exec \"$@\"", "sh"))
     cluster.token_from_inside()
     for name in ("w1", "w2"):
         cluster.start_daemon(name)
 
 
-def resize_disk(cluster, size):
-    pid = cluster.process("server").pid
-    done = subprocess.run(["nsenter", "--target", str(pid), "--mount", "mount", "-o", f"remount,size={size}",
-                           str(cluster.data)], capture_output=True, text=True)
-    return done.returncode == 0  # a size below what is in use is refused
-
-
 def fill_disk(cluster):
-    """As if somebody else had taken all but a few pages; the coordinator goes on writing meanwhile."""
+    """As if somebody else had taken all but a few pages; the coordinator goes on writing meanwhile. The size of the
+    disk stays: its twentieth is what the coordinator keeps in reserve."""
+    pages = cluster.fate.randrange(8, 64)
+
     def full():
-        found = os.statvfs(f"/proc/{cluster.process('server').pid}/root{cluster.data}")
-        used = (found.f_blocks - found.f_bfree) * found.f_frsize
-        return resize_disk(cluster, used + cluster.fate.randrange(8, 64) * 4096)
+        found = os.fstatvfs(cluster.inside)
+        rest = found.f_bfree - pages
+        if rest <= 0:
+            return True
+        filler = os.open("filler", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=cluster.inside)
+        try:
+            os.posix_fallocate(filler, os.fstat(filler).st_size, rest * found.f_frsize)
+        except OSError as error:  # the coordinator took some of it between the two calls
+            if error.errno != errno.ENOSPC:
+                raise
+        finally:
+            os.close(filler)
+        return False
     eventually(full, "the disk is full")
+
+
+def make_room(cluster):
+    os.unlink("filler", dir_fd=cluster.inside)
 
 
 def probe_until_refused(cluster):
@@ -312,9 +323,11 @@ def full_disk(cluster, often):
         cluster.wait_progress(5)
         fill_disk(cluster)
         asked = probe_until_refused(cluster)
-        pause(cluster, 0.1, 1.5)
+        pause(cluster, 0.1, 0.8)
+        fill_disk(cluster)  # what the coordinator had set aside for this may be in use by now
+        pause(cluster, 0.1, 0.8)
         expect(cluster.process("server").poll() is None, f"the coordinator ended:\n{cluster.tail('server')}")
-        expect(resize_disk(cluster, "4g"), "the disk has room again")
+        make_room(cluster)
         cluster.counts["fills"] += 1
         client = Client(cluster)
         for key, body in asked.items():  # what was not answered may have been taken all the same

@@ -190,7 +190,9 @@ class life {
     const fs::path folder = home() / "outbox" / (cluster_.empty() ? "no-cluster" : "cluster-" + cluster_);
     if (!fs::is_directory(folder)) return;  // a damaged name, written in hex digits
     const std::string cluster = in_.below(4) == 0 ? "b" : cluster_;
-    std::string bytes = outbox_format::encode_header(cluster, highest_ + in_.below(4));
+    const std::uint64_t more = in_.below(4);
+    const std::uint64_t highest = highest_ > UINT64_MAX - more ? UINT64_MAX : highest_ + more;
+    std::string bytes = outbox_format::encode_header(cluster, highest);
     if (in_.below(8) == 0) bytes[8] = 2;  // another version; then the checksum is wrong, too
     bytes += foreign_bytes();
     box_.reset();
