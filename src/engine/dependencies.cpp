@@ -21,6 +21,11 @@ std::optional<run_state> end_of(const core& c, const submit_run& in, const run_i
   return known == in.ended_before.end() ? std::nullopt : std::optional(known->second);
 }
 
+void file_under(core& c, run_entry& r, const dependency& d) {
+  c.dependents[d.run].push_back({r.id, d.on});
+  ++r.details->waits_for;
+}
+
 void settle(core& c, const dependent& d, run_state end) {
   run_entry* r = c.runs.find(d.run);
   // It may have been cancelled, skipped for another one, or told to wait no longer.
@@ -65,9 +70,18 @@ std::optional<refusal> refuse_dependencies(const core& c, const submit_run& in) 
 void wait_for_others(core& c, run_entry& r) {
   if (!r.details) return;
   for (const dependency& d : r.details->after) {
-    if (!is_open(c, d.run)) continue;
-    c.dependents[d.run].push_back({r.id, d.on});
-    ++r.details->waits_for;
+    if (is_open(c, d.run)) file_under(c, r, d);
+  }
+}
+
+void wait_again(core& c, run_entry& r, const std::map<run_id, run_state>& ended) {
+  wait_for_others(c, r);
+  if (!r.details) return;
+  for (const dependency& d : r.details->after) {
+    const auto end = ended.find(d.run);
+    if (end == ended.end()) continue;
+    if (!c.dependents.contains(d.run)) c.ended.emplace_back(d.run, end->second);
+    file_under(c, r, d);
   }
 }
 
@@ -90,13 +104,18 @@ void forget_dependencies(core& c, run_entry& r) {
 
 void settle_dependents(core& c) {
   // A list, not a recursion: a chain may be as long as the queue.
-  for (std::size_t i = 0; i < c.step.ended.size(); ++i) {
-    const run_id id = c.step.ended[i];
-    auto waiting = c.dependents.extract(id);
-    if (waiting.empty()) continue;
-    const run_state end = c.runs.find(id)->state;
-    for (const dependent& d : waiting.mapped()) settle(c, d, end);
+  for (std::size_t left = limits::dependents_a_step; !c.ended.empty(); c.ended.pop_front()) {
+    const auto [id, end] = c.ended.front();
+    std::vector<dependent>& waiting = c.dependents.at(id);
+    for (; !waiting.empty() && left > 0; --left) {
+      const dependent next = waiting.back();
+      waiting.pop_back();
+      settle(c, next, end);
+    }
+    if (!waiting.empty()) break;
+    c.dependents.erase(id);
   }
+  if (!c.ended.empty()) c.more_work = true;
 }
 
 }  // namespace orchestrator::engine

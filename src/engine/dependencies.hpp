@@ -1,7 +1,7 @@
 // Runs that wait for other runs (`after`). Whether they may start is a gate of admission.hpp; here is how
-// that gate opens: in the very step in which the last run it waits for ends, so that both are durable
-// together. What a restart finds is therefore simple: a run that waits for one that is no longer open had its
-// condition met.
+// that gate opens. An end is settled with those that wait for it in the step that made it or, if they are
+// many, in the next ones; what a kill leaves unsettled the next start settles anew, since the rows of both
+// say all.
 #pragma once
 
 #include <optional>
@@ -18,16 +18,18 @@ std::optional<std::size_t> unknown_dependency(const core& c, const submit_run& i
 /// A fault of the list itself: a run named twice, or too many that wait for one.
 std::optional<refusal> refuse_dependencies(const core& c, const submit_run& in);
 
-/// Files a run that is new or was restored under each open run it waits for.
+/// Files a new run under each open run it waits for.
 void wait_for_others(core& c, run_entry& r);
+/// Files a restored run also under those that have ended, as far as `ended` knows them.
+void wait_again(core& c, run_entry& r, const std::map<run_id, run_state>& ended);
 /// Of a new run: ends it as skipped if a run it waits for has ended otherwise than it asks. Call it once it
 /// is filed.
 void skip_if_unmet(core& c, run_entry& r, const submit_run& in);
 /// It waits for nobody any more.
 void forget_dependencies(core& c, run_entry& r);
 
-/// Lets go or skips those that wait for a run that ended in this step, and those that wait for the skipped,
-/// and so on.
+/// Lets go or skips those that wait for runs that ended, and those that wait for the skipped, and so on; at
+/// most limits::dependents_a_step at once.
 void settle_dependents(core& c);
 
 }  // namespace orchestrator::engine

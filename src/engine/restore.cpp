@@ -185,10 +185,10 @@ void restore_attempt(core& c, const attempt& row) {
   arm_worker(c, w, a.renewed_until);
 }
 
-void restore_waiting(core& c, const run& row) {
+void restore_waiting(core& c, const run& row, const std::map<run_id, run_state>& ended) {
   run_entry& r = *c.runs.find(row.id);
   if (r.state == run_state::queued) {
-    wait_for_others(c, r);
+    wait_again(c, r, ended);
     return place_run(c, r);
   }
   if (r.state != run_state::retry_wait || planted(defect::backoff_forgotten)) return;
@@ -266,7 +266,7 @@ void on(core& c, const started& in) {
             [](const attempt* a, const attempt* b) { return a->lease < b->lease; });
   for (const attempt* row : attempts) restore_attempt(c, *row);
   restore_outputs(c, from);
-  for (const run* row : runs) restore_waiting(c, *row);
+  for (const run* row : runs) restore_waiting(c, *row, from.ended_dependencies);
   if (from.restored_now) settle_restored(c, runs);
   for (auto& [name, j] : c.jobs) arm_schedule(c, j);
 }

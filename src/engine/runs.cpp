@@ -257,7 +257,7 @@ void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, le
   data.add("job", r.name->text).add_if("reason", reason);
   if (deciding) data.add("lease", deciding);
   put_fact(c, std::string("run.") + to_string(to), subject_of(r), data.take());
-  if (c.dependents.contains(r.id)) c.step.ended.push_back(r.id);
+  if (c.dependents.contains(r.id)) c.ended.emplace_back(r.id, to);
   if (r.job_version == 0) return;
   r.name->live.erase(&r);
   if (!r.name->live.empty()) place_run(c, **r.name->live.begin());

@@ -64,7 +64,7 @@ struct run_details {
   std::optional<wall_time> instant, not_before, started_at, finished_at;
   std::optional<run_id> retry_of;
   std::vector<dependency> after;
-  std::uint32_t waits_for = 0;  ///< of those, the runs that have not ended
+  std::uint32_t waits_for = 0;  ///< of those, the runs whose end has not been settled here
   lease_id deciding_lease{};
   std::vector<attempt_entry*> attempts;    ///< by lease, rising
   std::optional<mono_time> backoff_until;  ///< retry_wait only; a backoff is never measured on the wall clock
@@ -282,7 +282,6 @@ struct step_work {
   std::vector<lookup> lookups;
   std::optional<std::uint64_t> ballast;
   std::vector<run_id> changed;
-  std::vector<run_id> ended;  ///< runs that others wait for
   std::vector<lease_id> output_of;
   bool facts = false;
 };
@@ -316,7 +315,8 @@ struct core {
   std::map<std::string, name_entry, std::less<>> names;
   run_id last_run_id{};
   std::set<std::pair<wall_time, run_id>> delayed;                 ///< queued, not before a wall time
-  std::unordered_map<run_id, std::vector<dependent>> dependents;  ///< by a run that has not ended
+  std::unordered_map<run_id, std::vector<dependent>> dependents;  ///< by the run they wait for
+  std::deque<std::pair<run_id, run_state>> ended;  ///< those whose dependents are to be settled
   std::deque<std::pair<std::uint64_t, run_id>>
       departures;  ///< final; leave memory when that batch is durable
   engine_view::totals counts;

@@ -141,9 +141,10 @@ blocking_reason of_run(const question& q, blocking_code code) {
       std::string first;
       for (const dependency& d : r.details->after) {
         if (!is_open(q.c, d.run)) continue;
-        if (first.empty()) first = fmt::format("{} to {}", to_string(d.run), words_of(d.on));
+        if (first.empty()) first = fmt::format("run {} to {}", to_string(d.run), words_of(d.on));
         if (b.holders.size() < holders_shown) b.holders.push_back("run/" + to_string(d.run));
       }
+      if (first.empty()) first = "a run that has just ended";
       b.detail = r.details->waits_for == 1
                      ? fmt::format("It waits for {}.", first)
                      : fmt::format("It waits for {} runs, first for {}.", r.details->waits_for, first);

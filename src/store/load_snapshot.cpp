@@ -65,6 +65,18 @@ void load_specs(connection& main, snapshot& s) {
   }
 }
 
+void load_ended_dependencies(connection& main, snapshot& s) {
+  statement query(main.handle(), "SELECT state FROM runs WHERE id=?1");
+  for (const run& r : s.runs) {
+    if (r.state != run_state::queued) continue;
+    for (const dependency& d : r.after) {
+      if (s.ended_dependencies.contains(d.run) || !query.with(d.run).next()) continue;
+      const auto state = static_cast<run_state>(query.integer(0));
+      if (is_final(state)) s.ended_dependencies.emplace(d.run, state);
+    }
+  }
+}
+
 // The newest row of a job may go on, however old it is. Jobs come before this.
 void load_ledger(connection& main, wall_time now, snapshot& s) {
   s.instants = load_instants(main, now - instant_kept);
@@ -114,6 +126,7 @@ snapshot load_snapshot(connection& main, connection& output, wall_time now) {
   s.lease_counter = lease_id{p.lease_counter};
   s.spec_counter = spec_id{p.spec_counter};
   load_runs(main, s);
+  load_ended_dependencies(main, s);
   load_attempts_of_snapshot(main, s);
   load_specs(main, s);
   statement jobs(main.handle(), std::string{"SELECT "} + job_columns + job_source + "ORDER BY jobs.name");

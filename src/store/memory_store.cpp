@@ -505,6 +505,12 @@ snapshot make_snapshot(const tables& t, wall_time now) {
     s.runs.push_back(r);
     specs.insert(r.spec);
     unfinished.insert(id);
+    if (r.state != run_state::queued) continue;
+    for (const dependency& d : r.after) {
+      const auto found = t.runs.find(d.run);
+      if (found != t.runs.end() && is_final(found->second.state))
+        s.ended_dependencies.emplace(d.run, found->second.state);
+    }
   }
   for (const spec_id id : specs)
     if (const auto found = t.specs.find(id); found != t.specs.end()) s.specs.push_back({id, found->second});

@@ -90,6 +90,11 @@ class fake_disk {
       if (is_final(r.state)) continue;
       s.runs.push_back(r);
       used.insert(r.spec);
+      for (const dependency& d : r.after) {
+        const auto found = runs.find(d.run);
+        if (found != runs.end() && is_final(found->second.state))
+          s.ended_dependencies.emplace(d.run, found->second.state);
+      }
     }
     for (const spec_id id : used) s.specs.push_back({id, specs.at(id)});
     for (const auto& [lease, a] : attempts) {

@@ -65,6 +65,7 @@ inline constexpr std::size_t queues = 10'000;        ///< that somebody set up
 inline constexpr std::size_t retries_a_request = 1'000;
 inline constexpr std::size_t dependencies = 1'000;  ///< runs that one run waits for
 inline constexpr std::size_t dependents = 10'000;   ///< runs that wait for one run
+inline constexpr std::size_t dependents_a_step = 1'000;
 inline constexpr auto timeout_default = 1h;
 inline constexpr auto timeout_min = 1s;
 inline constexpr auto timeout_max = 24h * 30;

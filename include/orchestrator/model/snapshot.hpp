@@ -64,7 +64,8 @@ struct snapshot {
   spec_id spec_counter{};
   std::vector<stored_spec> specs;  ///< those that `runs` refer to
   std::vector<stored_job> jobs;
-  std::vector<run> runs;          ///< not final
+  std::vector<run> runs;                           ///< not final
+  std::map<run_id, run_state> ended_dependencies;  ///< how runs ended that the queued ones of `runs` wait for
   std::vector<attempt> attempts;  ///< of those runs, and every attempt live or lost without a result
   std::vector<worker> workers;
   std::vector<queue> queues;                      ///< those that somebody set up

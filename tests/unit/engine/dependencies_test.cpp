@@ -234,7 +234,7 @@ TEST_CASE("no more than 10,000 runs wait for one") {
   CHECK(refused(w, asked).pointer == "/after/0/run");
 }
 
-TEST_CASE("a chain of 10,000 runs is skipped in one step when its head fails") {
+TEST_CASE("a chain of 10,000 runs is skipped when its head fails, a thousand in a step") {
   world w;
   test_worker worker = one_worker(w);
   const run_id head = w.run(command_spec());
@@ -243,7 +243,17 @@ TEST_CASE("a chain of 10,000 runs is skipped in one step when its head fails") {
   for (int i = 0; i < 10'000; ++i) tail = add_after(w, tail);
   w.settle();
   CHECK(state(w, tail) == run_state::queued);
-  end_all(w, worker, result_status::failure);
+  const auto offer = worker.take_offer();
+  worker.start(offer);
+  worker.finish(offer, result_status::failure);
+  w.sync();
+  CHECK(w.facts("run.skipped") == limits::dependents_a_step);
+  SUBCASE("step by step") {}
+  SUBCASE("and over a kill between two steps") {
+    w.restart(1s);
+    CHECK(w.disk.runs.at(tail).state == run_state::queued);
+  }
+  w.advance(1s);
   CHECK(state(w, tail) == run_state::skipped);
   CHECK(w.facts("run.skipped") == 10'000);
   w.check();

@@ -197,7 +197,7 @@ TEST_CASE("dependency: it names the runs it waits for, and releasing it from the
   const run_id run = w.answered<run_answer>(in.request)->run.id;
   const auto why = only_reason(w, run);
   CHECK(why.code == blocking_code::dependency);
-  CHECK(why.detail == "It waits for 2 runs, first for " + to_string(first) + " to succeed.");
+  CHECK(why.detail == "It waits for 2 runs, first for run " + to_string(first) + " to succeed.");
   CHECK(why.holders == codes{holder(first), holder(second)});
   CHECK(why.remedy == "orchestrator run release --after " + to_string(run));
   w.give(hold_run{w.ask(), run, false, true});

@@ -574,6 +574,25 @@ TEST_CASE_TEMPLATE("a worker is its name and its instance", Driver, sqlite_drive
   d.read([&](reader& q) { CHECK(q.list_workers() == std::vector<worker>{one}); });
 }
 
+TEST_CASE_TEMPLATE("a start finds how those ended that queued runs wait for", Driver, sqlite_driver,
+                   memory_driver) {
+  Driver d;
+  run good = sample_run(1), bad = sample_run(2), open = sample_run(3), unneeded = sample_run(4);
+  good.state = run_state::succeeded;
+  bad.state = run_state::skipped;
+  unneeded.state = run_state::failed;
+  run waiting = sample_run(5), tried = sample_run(6), over = sample_run(7);
+  waiting.after = {
+      {good.id, after_condition::ok}, {bad.id, after_condition::any}, {open.id, after_condition::ok}};
+  tried.after = over.after = {{unneeded.id, after_condition::failed}};
+  tried.state = run_state::retry_wait;
+  over.state = run_state::cancelled;
+  d.commit({put_spec{spec_id{1}, "one"}, put_run{good}, put_run{bad}, put_run{open}, put_run{unneeded},
+            put_run{waiting}, put_run{tried}, put_run{over}});
+  CHECK(d.restart(day_zero).ended_dependencies ==
+        std::map<run_id, run_state>{{good.id, run_state::succeeded}, {bad.id, run_state::skipped}});
+}
+
 TEST_CASE_TEMPLATE("a start finds unfinished runs, their attempts, and every attempt that is not settled",
                    Driver, sqlite_driver, memory_driver) {
   Driver d;
