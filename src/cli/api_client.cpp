@@ -79,10 +79,11 @@ struct api_client::connection {
   std::optional<net::http_result> call(net::http_call request, steady_time until) {
     const auto out = std::make_shared<std::optional<net::http_result>>();
     io.restart();
-    asio::co_spawn(io, http->call(std::move(request)), [out](std::exception_ptr error, net::http_result r) {
-      if (error) std::rethrow_exception(error);
-      *out = std::move(r);
-    });
+    asio::co_spawn(io, http->call(std::move(request)),
+                   [out](const std::exception_ptr& error, net::http_result r) {
+                     if (error) std::rethrow_exception(error);
+                     *out = std::move(r);
+                   });
     // The client may keep a connection open: only this call is waited for.
     while (!*out && io.run_one_until(until) > 0) {
     }
@@ -140,7 +141,7 @@ api_answer api_client::call(const std::string& method, const std::string& path, 
 }
 
 api_answer api_client::call_patiently(const std::string& method, const std::string& path,
-                                      const json::value& body, header_list headers,
+                                      const json::value& body, const header_list& headers,
                                       std::chrono::milliseconds patience) {
   const auto until = std::chrono::steady_clock::now() + patience;
   bool told = false;

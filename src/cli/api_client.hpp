@@ -46,7 +46,7 @@ class api_client {
   api_answer get(const std::string& path) { return call("GET", path); }
   /// Repeats a call that may be repeated while the server cannot be reached, for at most `patience`.
   api_answer call_patiently(const std::string& method, const std::string& path, const json::value& body,
-                            header_list headers, std::chrono::milliseconds patience);
+                            const header_list& headers, std::chrono::milliseconds patience);
   /// Streams lines; `line` returns false to stop. True if the stream ended as the server meant it to or
   /// `line` stopped it; false if it was cut, or `until` came.
   bool stream_lines(const std::string& path, header_list headers,

@@ -59,6 +59,15 @@ CLI::App* add_verb(CLI::App& noun, const std::string& name, const std::string& h
   return verb;
 }
 
+void add_verb_of_one(CLI::App& noun, selection& chosen, const std::string& verb, const std::string& help,
+                     const named_argument& argument, const named_action& action) {
+  auto name = std::make_shared<std::string>();
+  CLI::App* added = add_verb(noun, verb, help);
+  added->add_option(argument.name, *name, argument.help)->required();
+  added->callback(
+      [name, action, &chosen] { chosen.action = [name, action](session& s) { return action(s, *name); }; });
+}
+
 int run_client(int argc, char** argv, schedule_check check, offline_tools tools) {
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app(intro);

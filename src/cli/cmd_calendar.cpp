@@ -1,7 +1,4 @@
 // calendar apply|list|show|delete: named sets of days that schedules include or exclude.
-#include <memory>
-
-#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include <orchestrator/cli/job_file.hpp>
@@ -11,15 +8,13 @@
 namespace orchestrator::cli {
 namespace {
 
-int apply(session& s, const schedule_check& check, const std::string& path, bool dry_run) {
-  loaded_files files = load_checked_files(path, check);
-  if (files.calendars.empty()) {
-    throw failure{exit_usage, fmt::format("{} has no [[calendars]]; `job apply` stores jobs", path), ""};
-  }
-  files.jobs.clear();
-  const auto answer = apply_files(s, files, dry_run);
-  const std::vector<column> columns = {{"CALENDAR", [](const json::object& o) { return text_of(o, "name"); }},
-                                       {"CHANGE", change_of}};
+int apply(session& s, const loaded_files& files, bool dry_run) {
+  if (files.calendars.empty())
+    throw failure{exit_usage, "these files have no [[calendars]]; `job apply` stores jobs", ""};
+  loaded_files calendars_only;
+  calendars_only.calendars = files.calendars;
+  const auto answer = apply_files(s, calendars_only, dry_run);
+  const std::vector<column> columns = {cell("CALENDAR", "name"), {"CHANGE", change_of}};
   s.out.list(answer.body.at("calendars").as_array(), columns, "name");
   return exit_ok;
 }
@@ -33,46 +28,27 @@ std::string days_of(const json::object& o) {
 
 int list(session& s) {
   const std::vector<column> columns = {
-      {"CALENDAR", [](const json::object& o) { return text_of(o, "name"); }},
+      cell("CALENDAR", "name"),
       {"ITEMS", [](const json::object& o) { return std::to_string(o.at("days").as_array().size()); }},
-      {"UPDATED", [](const json::object& o) { return text_of(o, "updated_at"); }},
-      {"DESCRIPTION", [](const json::object& o) { return text_of(o, "description"); }}};
+      cell("UPDATED", "updated_at"),
+      cell("DESCRIPTION", "description")};
   s.out.list(s.api->get_all("/api/v1/calendars"), columns, "name");
   return exit_ok;
 }
 
 int show(session& s, const std::string& name) {
   const auto answer = s.api->get("/api/v1/calendars/" + url_encode(name));
-  const std::vector<column> columns = {
-      {"calendar", [](const json::object& o) { return text_of(o, "name"); }},
-      {"description", [](const json::object& o) { return text_of(o, "description"); }},
-      {"days", days_of},
-      {"updated", [](const json::object& o) { return text_of(o, "updated_at"); }}};
+  const std::vector<column> columns = {cell("calendar", "name"),
+                                       cell("description", "description"),
+                                       {"days", days_of},
+                                       cell("updated", "updated_at")};
   s.out.one(answer.body.as_object(), columns, "name");
   return exit_ok;
 }
 
-void add_apply(CLI::App& noun, selection& chosen) {
-  auto path = std::make_shared<std::string>();
-  auto dry = std::make_shared<bool>(false);
-  CLI::App* verb = add_verb(noun, "apply", "store the [[calendars]] of job files: all of them, or none");
-  verb->add_option("-f,--file", *path, "a .toml file, or a directory of them")
-      ->required()
-      ->type_name("FILE|DIR");
-  verb->add_flag("--dry-run", *dry, "check and show what would change, store nothing");
-  verb->callback([path, dry, &chosen] {
-    chosen.action = [path, dry, &chosen](session& s) { return apply(s, chosen.check, *path, *dry); };
-  });
-}
-
-void add_one(CLI::App& noun, selection& chosen, const std::string& name, const std::string& help,
-             std::function<int(session&, const std::string&)> action) {
-  auto calendar = std::make_shared<std::string>();
-  CLI::App* verb = add_verb(noun, name, help);
-  verb->add_option("name", *calendar, "the calendar")->required();
-  verb->callback([calendar, action, &chosen] {
-    chosen.action = [calendar, action](session& s) { return action(s, *calendar); };
-  });
+void add_one(CLI::App& noun, selection& chosen, const std::string& verb, const std::string& help,
+             const named_action& action) {
+  add_verb_of_one(noun, chosen, verb, help, {"name", "the calendar"}, action);
 }
 
 }  // namespace
@@ -81,7 +57,7 @@ void add_calendar_commands(CLI::App& root, selection& chosen) {
   CLI::App* noun =
       root.add_subcommand("calendar", "named sets of days for schedules: apply, list, show, delete");
   noun->fallthrough();
-  add_apply(*noun, chosen);
+  add_apply(*noun, chosen, "store the [[calendars]] of job files: all of them, or none", apply);
   CLI::App* all = add_verb(*noun, "list", "all calendars");
   all->callback([&chosen] { chosen.action = list; });
   add_one(*noun, chosen, "show", "one calendar with its days", show);

@@ -12,11 +12,8 @@ namespace orchestrator::cli {
 namespace {
 
 std::vector<column> columns() {
-  return {{"SEQ", [](const json::object& o) { return text_of(o, "sequence"); }},
-          {"AT", [](const json::object& o) { return text_of(o, "at"); }},
-          {"TYPE", [](const json::object& o) { return text_of(o, "type"); }},
-          {"SUBJECT", [](const json::object& o) { return text_of(o, "subject"); }},
-          {"DATA", [](const json::object& o) { return text_of(o, "data"); }}};
+  return {cell("SEQ", "sequence"), cell("AT", "at"), cell("TYPE", "type"), cell("SUBJECT", "subject"),
+          cell("DATA", "data")};
 }
 
 void print_event(const session& s, const json::object& o) {

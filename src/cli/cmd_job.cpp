@@ -40,42 +40,25 @@ failure at_place(const loaded_files& files, const failure& f) {
   return at_place(files.calendars, "/calendars/", f, pointer).value_or(f);
 }
 
-int apply(session& s, const schedule_check& check, const std::string& path, bool dry_run) {
-  const auto answer = apply_files(s, load_checked_files(path, check), dry_run);
+int apply(session& s, const loaded_files& files, bool dry_run) {
+  const auto answer = apply_files(s, files, dry_run);
   const std::vector<column> columns = {
-      {"JOB", [](const json::object& o) { return text_of(o, "name"); }},
-      {"VERSION", [](const json::object& o) { return text_of(o, "version"); }},
-      {"CHANGE", change_of}};
+      cell("JOB", "name"), cell("VERSION", "version"), {"CHANGE", change_of}};
   s.out.list(answer.body.at("changes").as_array(), columns, "name");
   return exit_ok;
-}
-
-void add_apply(CLI::App& noun, selection& chosen) {
-  auto path = std::make_shared<std::string>();
-  auto dry = std::make_shared<bool>(false);
-  CLI::App* verb = add_verb(noun, "apply", "store job files: all of them, or none if one is wrong");
-  verb->add_option("-f,--file", *path, "a .toml file, or a directory of them")
-      ->required()
-      ->type_name("FILE|DIR");
-  verb->add_flag("--dry-run", *dry, "check and show what would change, store nothing");
-  verb->callback([path, dry, &chosen] {
-    chosen.action = [path, dry, &chosen](session& s) { return apply(s, chosen.check, *path, *dry); };
-  });
 }
 
 void add_validate(CLI::App& noun, selection& chosen) {
   auto path = std::make_shared<std::string>();
   CLI::App* verb = add_verb(noun, "validate", "check job files without a coordinator");
-  verb->add_option("-f,--file", *path, "a .toml file, or a directory of them")
-      ->required()
-      ->type_name("FILE|DIR");
+  add_file_option(*verb, *path);
   verb->callback([path, &chosen] {
     chosen.offline = true;
     chosen.action = [path, &chosen](session& s) {
       json::array items;
       const loaded_files files = load_checked_files(*path, chosen.check);
       for (const loaded_job& j : files.jobs) items.push_back(protocol::encode_job(j.definition));
-      s.out.list(items, {{"VALID", [](const json::object& o) { return text_of(o, "name"); }}}, "name");
+      s.out.list(items, {cell("VALID", "name")}, "name");
       return exit_ok;
     };
   });
@@ -95,12 +78,11 @@ void add_list(CLI::App& noun, selection& chosen) {
   CLI::App* verb = add_verb(noun, "list", "all jobs");
   verb->callback([&chosen] {
     chosen.action = [](session& s) {
-      const std::vector<column> columns = {
-          {"JOB", [](const json::object& o) { return text_of(o, "name"); }},
-          {"VERSION", [](const json::object& o) { return text_of(o, "version"); }},
-          {"WHEN", when_of},
-          {"PAUSED", paused_of},
-          {"DESCRIPTION", [](const json::object& o) { return text_of(o, "description"); }}};
+      const std::vector<column> columns = {cell("JOB", "name"),
+                                           cell("VERSION", "version"),
+                                           {"WHEN", when_of},
+                                           {"PAUSED", paused_of},
+                                           cell("DESCRIPTION", "description")};
       s.out.list(s.api->get_all("/api/v1/jobs"), columns, "name");
       return exit_ok;
     };
@@ -109,15 +91,14 @@ void add_list(CLI::App& noun, selection& chosen) {
 
 int show(session& s, const std::string& name) {
   const auto answer = s.api->get("/api/v1/jobs/" + url_encode(name));
-  const std::vector<column> columns = {
-      {"job", [](const json::object& o) { return text_of(o, "name"); }},
-      {"version", [](const json::object& o) { return text_of(o, "version"); }},
-      {"description", [](const json::object& o) { return text_of(o, "description"); }},
-      {"when", when_of},
-      {"paused", paused_of},
-      {"created", [](const json::object& o) { return text_of(o, "created_at"); }},
-      {"updated", [](const json::object& o) { return text_of(o, "updated_at"); }},
-      {"definition", [](const json::object& o) { return text_of(o, "definition"); }}};
+  const std::vector<column> columns = {cell("job", "name"),
+                                       cell("version", "version"),
+                                       cell("description", "description"),
+                                       {"when", when_of},
+                                       {"paused", paused_of},
+                                       cell("created", "created_at"),
+                                       cell("updated", "updated_at"),
+                                       cell("definition", "definition")};
   s.out.one(answer.body.as_object(), columns, "name");
   return exit_ok;
 }
@@ -153,14 +134,9 @@ void add_run(CLI::App& noun, selection& chosen) {
   });
 }
 
-/// A verb that takes one job.
-void add_one(CLI::App& noun, selection& chosen, const std::string& name, const std::string& help,
-             std::function<int(session&, const std::string&)> action) {
-  auto job = std::make_shared<std::string>();
-  CLI::App* verb = add_verb(noun, name, help);
-  verb->add_option("name", *job, "the job")->required();
-  verb->callback(
-      [job, action, &chosen] { chosen.action = [job, action](session& s) { return action(s, *job); }; });
+void add_one(CLI::App& noun, selection& chosen, const std::string& verb, const std::string& help,
+             const named_action& action) {
+  add_verb_of_one(noun, chosen, verb, help, {"name", "the job"}, action);
 }
 
 int post_action(session& s, const std::string& name, const char* action) {
@@ -183,6 +159,25 @@ void add_delete(CLI::App& noun, selection& chosen) {
 }
 
 }  // namespace
+
+void add_file_option(CLI::App& verb, std::string& path) {
+  verb.add_option("-f,--file", path, "a .toml file, or a directory of them")
+      ->required()
+      ->type_name("FILE|DIR");
+}
+
+void add_apply(CLI::App& noun, selection& chosen, const std::string& help, const apply_action& action) {
+  auto path = std::make_shared<std::string>();
+  auto dry = std::make_shared<bool>(false);
+  CLI::App* verb = add_verb(noun, "apply", help);
+  add_file_option(*verb, *path);
+  verb->add_flag("--dry-run", *dry, "check and show what would change, store nothing");
+  verb->callback([path, dry, action, &chosen] {
+    chosen.action = [path, dry, action, &chosen](session& s) {
+      return action(s, load_checked_files(*path, chosen.check), *dry);
+    };
+  });
+}
 
 std::string change_of(const json::object& o) {
   if (o.at("created").as_bool()) return "created";
@@ -223,7 +218,7 @@ void add_job_commands(CLI::App& root, selection& chosen) {
   CLI::App* noun =
       root.add_subcommand("job", "stored jobs: apply, list, show, run, pause, resume, delete, validate");
   noun->fallthrough();
-  add_apply(*noun, chosen);
+  add_apply(*noun, chosen, "store job files: all of them, or none if one is wrong", apply);
   add_list(*noun, chosen);
   add_one(*noun, chosen, "show", "one job with its definition", show);
   add_run(*noun, chosen);

@@ -9,10 +9,6 @@
 namespace orchestrator::cli {
 namespace {
 
-column cell(const char* heading, const char* key) {
-  return {heading, [key](const json::object& o) { return text_of(o, key); }};
-}
-
 std::vector<column> row_columns() {
   return {cell("QUEUE", "name"),       cell("PAUSED", "paused"),       cell("RUNNING", "running"),
           cell("WAITING", "waiting"),  cell("AT MOST", "concurrency"), cell("RATE", "rate"),
@@ -25,18 +21,14 @@ std::vector<column> detail_columns() {
           cell("priority", "priority")};
 }
 
-void add_one(CLI::App& noun, selection& chosen, const std::string& name, const std::string& help) {
-  auto queue = std::make_shared<std::string>();
-  CLI::App* verb = add_verb(noun, name, help);
-  verb->add_option("name", *queue, "the queue")->required();
-  verb->callback([queue, name, &chosen] {
-    chosen.action = [queue, name](session& s) {
-      const std::string path = "/api/v1/queues/" + url_encode(*queue);
-      const auto answer = name == "show" ? s.api->get(path) : s.api->call("POST", path + "/" + name);
-      s.out.one(answer.body.as_object(), detail_columns(), "name");
-      return exit_ok;
-    };
-  });
+void add_one(CLI::App& noun, selection& chosen, const std::string& verb, const std::string& help) {
+  add_verb_of_one(
+      noun, chosen, verb, help, {"name", "the queue"}, [verb](session& s, const std::string& queue) {
+        const std::string path = "/api/v1/queues/" + url_encode(queue);
+        const auto answer = verb == "show" ? s.api->get(path) : s.api->call("POST", path + "/" + verb);
+        s.out.one(answer.body.as_object(), detail_columns(), "name");
+        return exit_ok;
+      });
 }
 
 struct set_flags {
@@ -79,8 +71,7 @@ void add_queue_commands(CLI::App& root, selection& chosen) {
   CLI::App* list = add_verb(*noun, "list", "all queues that were set up or have runs");
   list->callback([&chosen] {
     chosen.action = [](session& s) {
-      const auto answer = s.api->get("/api/v1/queues?limit=500");
-      s.out.list(answer.body.at("items").as_array(), row_columns(), "name");
+      s.out.list(s.api->get_all("/api/v1/queues"), row_columns(), "name");
       return exit_ok;
     };
   });

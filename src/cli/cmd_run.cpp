@@ -81,15 +81,19 @@ void add_submit(CLI::App& parent, selection& chosen) {
 struct list_flags {
   std::string state, job, worker, tag, since;
   int limit = 50;
+
+  /// The filters that were given, by their names in the API.
+  std::vector<std::pair<const char*, std::string>> filters() const {
+    std::vector<std::pair<const char*, std::string>> all = {
+        {"state", state}, {"job", job}, {"worker", worker}, {"tag", tag}, {"since", since}};
+    std::erase_if(all, [](const auto& filter) { return filter.second.empty(); });
+    return all;
+  }
 };
 
 int list(session& s, const list_flags& f) {
   std::string path = fmt::format("/api/v1/runs?limit={}", f.limit);
-  const std::pair<const char*, const std::string*> filters[] = {
-      {"state", &f.state}, {"job", &f.job}, {"worker", &f.worker}, {"tag", &f.tag}, {"since", &f.since}};
-  for (const auto& [key, value] : filters) {
-    if (!value->empty()) path += fmt::format("&{}={}", key, url_encode(*value));
-  }
+  for (const auto& [key, value] : f.filters()) path += fmt::format("&{}={}", key, url_encode(value));
   const auto answer = s.api->get(path);
   s.out.list(answer.body.at("items").as_array(), run_list_columns(), "id");
   return exit_ok;
@@ -151,14 +155,7 @@ int retry_each(session& s, const retry_flags& f) {
 
 int retry_all(session& s, const retry_flags& f) {
   json::object body;
-  const std::pair<const char*, const std::string*> filters[] = {{"state", &f.filter.state},
-                                                                {"job", &f.filter.job},
-                                                                {"worker", &f.filter.worker},
-                                                                {"tag", &f.filter.tag},
-                                                                {"since", &f.filter.since}};
-  for (const auto& [key, value] : filters) {
-    if (!value->empty()) body[key] = *value;
-  }
+  for (const auto& [key, value] : f.filter.filters()) body[key] = value;
   if (f.limit) body["limit"] = *f.limit;
   if (f.dry_run) body["dry_run"] = true;
   const auto answer = s.api->call("POST", "/api/v1/runs:retry", body);
@@ -171,7 +168,7 @@ int retry_all(session& s, const retry_flags& f) {
   s.out.list(items,
              {{"NEW RUN", [](const json::object& i) { return short_id(i); }},
               {"RETRY OF", [](const json::object& i) { return short_id(i, "retry_of"); }},
-              {"JOB", [](const json::object& i) { return text_of(i, "job"); }}},
+              cell("JOB", "job")},
              f.dry_run ? "retry_of" : "id");
   fmt::print(stderr, "{} matched, {} {}, {} retried before, {} not ended{}\n", text_of(o, "matched"),
              items.size(), f.dry_run ? "would be retried" : "retried", text_of(o, "retried_before"),
@@ -333,9 +330,6 @@ int why(session& s, const std::string& id) {
 
 int why_then(session& s, const std::string& job, const std::string& at) {
   const auto answer = s.api->get(fmt::format("/api/v1/jobs/{}/why?at={}", url_encode(job), url_encode(at)));
-  const auto cell = [](const char* heading, const char* key) {
-    return column{heading, [key](const json::object& o) { return text_of(o, key); }};
-  };
   s.out.one(answer.body.as_object(),
             {cell("job", "job"), cell("instant", "instant"), cell("outcome", "outcome"), cell("rule", "rule"),
              cell("run", "run")},

@@ -85,10 +85,8 @@ struct schedule_flags {
 };
 
 const std::vector<column>& instant_columns() {
-  static const std::vector<column> columns = {
-      {"INSTANT", [](const json::object& o) { return text_of(o, "instant"); }},
-      {"UTC", [](const json::object& o) { return text_of(o, "utc"); }},
-      {"NOTE", [](const json::object& o) { return text_of(o, "note"); }}};
+  static const std::vector<column> columns = {cell("INSTANT", "instant"), cell("UTC", "utc"),
+                                              cell("NOTE", "note")};
   return columns;
 }
 
@@ -137,9 +135,9 @@ void add_add(CLI::App& parent, selection& chosen) {
 
 int list_schedules(session& s) {
   const auto answer = s.api->get("/api/v1/schedules");
-  const std::vector<column> columns = {{"JOB", [](const json::object& o) { return text_of(o, "job"); }},
-                                       {"WHEN", [](const json::object& o) { return text_of(o, "text"); }},
-                                       {"PAUSED", [](const json::object& o) { return text_of(o, "paused"); }},
+  const std::vector<column> columns = {cell("JOB", "job"),
+                                       cell("WHEN", "text"),
+                                       cell("PAUSED", "paused"),
                                        {"NEXT", [](const json::object& o) {
                                           const json::array& next = o.at("next").as_array();
                                           return next.empty() ? std::string("-")
@@ -187,12 +185,12 @@ void add_preview(CLI::App& parent, selection& chosen) {
 
 const std::vector<column>& history_columns() {
   static const std::vector<column> columns = {
-      {"INSTANT", [](const json::object& o) { return text_of(o, "instant"); }},
+      cell("INSTANT", "instant"),
       {"UNTIL", [](const json::object& o) { return o.at("count") == 1 ? "-" : text_of(o, "until"); }},
-      {"COUNT", [](const json::object& o) { return text_of(o, "count"); }},
-      {"OUTCOME", [](const json::object& o) { return text_of(o, "outcome"); }},
+      cell("COUNT", "count"),
+      cell("OUTCOME", "outcome"),
       {"RUN", [](const json::object& o) { return short_id(o, "run"); }},
-      {"RULE", [](const json::object& o) { return text_of(o, "rule"); }}};
+      cell("RULE", "rule")};
   return columns;
 }
 
@@ -235,9 +233,8 @@ int backfill(session& s, const backfill_flags& f) {
   if (f.dry_run) body["dry_run"] = true;
   const auto answer =
       s.api->call("POST", fmt::format("/api/v1/schedules/{}/backfill", url_encode(f.name)), body);
-  const std::vector<column> columns = {
-      {"INSTANT", [](const json::object& o) { return text_of(o, "instant"); }},
-      {"RUN", [](const json::object& o) { return short_id(o, "run"); }}};
+  const std::vector<column> columns = {cell("INSTANT", "instant"),
+                                       {"RUN", [](const json::object& o) { return short_id(o, "run"); }}};
   s.out.list(answer.body.at("items").as_array(), columns, "instant");
   tell(fmt::format("{} instants of the window had runs already",
                    text_of(answer.body.as_object(), "had_runs")));
@@ -256,16 +253,12 @@ void add_backfill(CLI::App& parent, selection& chosen) {
   verb->callback([f, &chosen] { chosen.action = [f](session& s) { return backfill(s, *f); }; });
 }
 
-void add_pause(CLI::App& parent, selection& chosen, const std::string& name, const std::string& help) {
-  auto job = std::make_shared<std::string>();
-  CLI::App* verb = add_verb(parent, name, help);
-  verb->add_option("name", *job, "the job")->required();
-  verb->callback([job, name, &chosen] {
-    chosen.action = [job, name](session& s) {
-      s.api->call("POST", fmt::format("/api/v1/schedules/{}/{}", url_encode(*job), name));
-      return exit_ok;
-    };
-  });
+void add_pause(CLI::App& parent, selection& chosen, const std::string& verb, const std::string& help) {
+  add_verb_of_one(parent, chosen, verb, help, {"name", "the job"},
+                  [verb](session& s, const std::string& job) {
+                    s.api->call("POST", fmt::format("/api/v1/schedules/{}/{}", url_encode(job), verb));
+                    return exit_ok;
+                  });
 }
 
 }  // namespace

@@ -39,10 +39,8 @@ int show_config(session& s, const std::string& config, bool origin) {
       items.push_back(std::move(o));
     }
   }
-  std::vector<column> columns = {{"ROLE", [](const json::object& o) { return text_of(o, "role"); }},
-                                 {"SETTING", [](const json::object& o) { return text_of(o, "setting"); }},
-                                 {"VALUE", [](const json::object& o) { return text_of(o, "value"); }}};
-  if (origin) columns.push_back({"FROM", [](const json::object& o) { return text_of(o, "origin"); }});
+  std::vector<column> columns = {cell("ROLE", "role"), cell("SETTING", "setting"), cell("VALUE", "value")};
+  if (origin) columns.push_back(cell("FROM", "origin"));
   s.out.list(items, columns, "setting");
   return exit_ok;
 }

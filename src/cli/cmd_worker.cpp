@@ -38,19 +38,16 @@ std::string resources_of(const json::object& o) {
 std::string slots_of(const json::object& o) { return text_of(o, "running") + "/" + text_of(o, "slots"); }
 
 std::vector<column> row_columns() {
-  return {{"WORKER", [](const json::object& o) { return text_of(o, "worker_id"); }},
+  return {cell("WORKER", "worker_id"),
           {"STATE", [](const json::object& o) { return coloured_state(text_of(o, "state")); }},
           {"BUSY", slots_of},
-          {"DRAINING", [](const json::object& o) { return text_of(o, "draining"); }},
-          {"HOST", [](const json::object& o) { return text_of(o, "hostname"); }},
+          cell("DRAINING", "draining"),
+          cell("HOST", "hostname"),
           {"LABELS", labels_of},
           {"SEEN", [](const json::object& o) { return age_of(o, "last_seen"); }}};
 }
 
 std::vector<column> detail_columns() {
-  const auto cell = [](const char* heading, const char* key) {
-    return column{heading, [key](const json::object& o) { return text_of(o, key); }};
-  };
   return {cell("worker", "worker_id"),
           {"state", [](const json::object& o) { return coloured_state(text_of(o, "state")); }},
           cell("connected", "connected"),
@@ -70,17 +67,12 @@ std::vector<column> detail_columns() {
           cell("last seen", "last_seen")};
 }
 
-void add_one(CLI::App& noun, selection& chosen, const std::string& name, const std::string& help) {
-  auto id = std::make_shared<std::string>();
-  CLI::App* verb = add_verb(noun, name, help);
-  verb->add_option("id", *id, "the worker")->required();
-  verb->callback([id, name, &chosen] {
-    chosen.action = [id, name](session& s) {
-      const std::string path = "/api/v1/workers/" + url_encode(*id);
-      const auto answer = name == "show" ? s.api->get(path) : s.api->call("POST", path + "/" + name);
-      s.out.one(answer.body.as_object(), detail_columns(), "worker_id");
-      return exit_ok;
-    };
+void add_one(CLI::App& noun, selection& chosen, const std::string& verb, const std::string& help) {
+  add_verb_of_one(noun, chosen, verb, help, {"id", "the worker"}, [verb](session& s, const std::string& id) {
+    const std::string path = "/api/v1/workers/" + url_encode(id);
+    const auto answer = verb == "show" ? s.api->get(path) : s.api->call("POST", path + "/" + verb);
+    s.out.one(answer.body.as_object(), detail_columns(), "worker_id");
+    return exit_ok;
   });
 }
 

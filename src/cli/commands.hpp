@@ -50,7 +50,22 @@ api_answer apply_files(session& s, const loaded_files& files, bool dry_run);
 /// Created, changed or same.
 std::string change_of(const json::object& o);
 
+/// `-f FILE|DIR` of a verb that reads job files.
+void add_file_option(CLI::App& verb, std::string& path);
+/// `apply -f FILE|DIR [--dry-run]`; the action gets the checked files.
+using apply_action = std::function<int(session&, const loaded_files& files, bool dry_run)>;
+void add_apply(CLI::App& noun, selection& chosen, const std::string& help, const apply_action& action);
+
 /// A verb below a noun, with the habits all share (global flags may follow it).
 CLI::App* add_verb(CLI::App& noun, const std::string& name, const std::string& help);
+
+/// A verb that takes one thing by its name.
+struct named_argument {
+  const char* name;
+  const char* help;
+};
+using named_action = std::function<int(session&, const std::string& name)>;
+void add_verb_of_one(CLI::App& noun, selection& chosen, const std::string& verb, const std::string& help,
+                     const named_argument& argument, const named_action& action);
 
 }  // namespace orchestrator::cli

@@ -132,6 +132,10 @@ std::string text_of(const json::object& o, std::string_view key) {
   return protocol::write_json(*v);
 }
 
+column cell(const char* heading, const char* key) {
+  return {heading, [key](const json::object& o) { return text_of(o, key); }};
+}
+
 std::string short_id(const json::object& o, std::string_view key) {
   const std::string id = text_of(o, key);
   return id.size() > 8 ? id.substr(id.size() - 8) : id;

@@ -40,6 +40,8 @@ class printer {
 
 /// Cell helpers. An absent or null member is "-".
 std::string text_of(const json::object& o, std::string_view key);
+/// The column of a member as it is.
+column cell(const char* heading, const char* key);
 /// The last 8 characters of an id: ids of one minute share their head.
 std::string short_id(const json::object& o, std::string_view key = "id");
 /// "3m ago" on a terminal, the time itself elsewhere.

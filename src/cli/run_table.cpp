@@ -48,10 +48,6 @@ std::string used_of(const json::object& run) {
   return fmt::format("{} of CPU, {:.1f} MiB of memory", cpu, memory->to_number<double>() / (1024 * 1024));
 }
 
-column cell(const char* heading, const char* key) {
-  return {heading, [key](const json::object& o) { return text_of(o, key); }};
-}
-
 }  // namespace
 
 std::vector<column> run_list_columns() {

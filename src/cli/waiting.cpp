@@ -190,7 +190,20 @@ void wait_flags::add(CLI::App& app, bool with_wait) {
       ->type_name("D");
 }
 
+namespace {
+
+/// A replayed key whose run is gone: all that is left is its id, and that nothing ran a second time.
+int tell_purged(const session& s, const json::object& run, bool waited) {
+  tell(fmt::format("orchestrator: run {} was removed by retention; this key made it, and made no second one",
+                   text_of(run, "id")));
+  if (s.out.how() != format::table) s.out.one(run, {}, "id");
+  return waited ? exit_ours : exit_ok;
+}
+
+}  // namespace
+
 int finish(session& s, const json::object& run, const wait_flags& flags, steady_time until) {
+  if (run.contains("purged")) return tell_purged(s, run, flags.wait || flags.follow);
   const std::string id = text_of(run, "id");
   if (!flags.wait && !flags.follow) {
     s.out.one(run, run_columns(), "id");

@@ -371,6 +371,7 @@ refusal refuse_word(piece word, std::size_t parts) {
                   "\"@reboot\" is not supported: a schedule knows times, not starts of a machine");
   }
   std::vector<std::string_view> known;
+  known.reserve(std::size(words));
   for (const auto& [name, meaning] : words) known.push_back(name);
   if (parts > 1 && std::any_of(known.begin(), known.end(), [&](auto w) { return same_word(w, word.text); })) {
     return refuse(word.position, fmt::format("\"{}\" stands alone", printable(word.text)));

@@ -77,7 +77,7 @@ void dispatcher::use(requirement_class& c, limit_use what) {
   ++what.what->users;
   // A bucket cannot be emptier than empty, whatever a clock or an older rate said.
   if (what.rate) what.what->full_at = std::min(what.what->full_at, clock_ + what.rate->period);
-  c.uses.push_back(std::move(what));
+  c.uses.push_back(what);
 }
 
 limiter& dispatcher::open_limiter(limiter_kind kind, const std::string& name) {

@@ -39,6 +39,7 @@ std::optional<refusal> check_calendars_of(const core& c, const apply_jobs& in, c
                                      [&](const day_calendar& d) { return d.name == name; });
       if (fresh || c.calendars.contains(name)) continue;
       std::vector<std::string_view> known;
+      known.reserve(c.calendars.size());
       for (const auto& [each, days] : c.calendars) known.push_back(each);
       const auto near = nearest(name, known);
       return refuse(errc::bad_field, fmt::format("There is no calendar \"{}\".", printable(name)),

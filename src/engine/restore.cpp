@@ -261,6 +261,7 @@ void on(core& c, const started& in) {
   std::sort(runs.begin(), runs.end(), [](const run* a, const run* b) { return a->id < b->id; });
   for (const run* row : runs) restore_run(c, *row);
   std::vector<const attempt*> attempts;
+  attempts.reserve(from.attempts.size());
   for (const attempt& row : from.attempts) attempts.push_back(&row);
   std::sort(attempts.begin(), attempts.end(),
             [](const attempt* a, const attempt* b) { return a->lease < b->lease; });

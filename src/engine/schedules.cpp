@@ -185,7 +185,8 @@ void fire(core& c, job_entry& j) {
   const std::string rule = catch_up_rule(*j.job.definition.schedule);
   bool whole = account_for_old(c, j, due.empty() ? now : due.front().what.instant, share);
   for (const due_instant& d : due) {
-    if (!whole || !(whole = account(c, j, d.what.instant - tick_of_time, rule, share))) break;
+    whole = whole && account(c, j, d.what.instant - tick_of_time, rule, share);
+    if (!whole) break;
     decide(c, j, d.what, d.late);
     j.job.cursor = d.what.instant;
   }

@@ -180,7 +180,7 @@ void send_cumulative_ack(session_entry& s, std::vector<output>& out) {
   const auto reach = s.window.take_reach();
   if (!reach) return;
   protocol::ack ack;
-  ack.seq = *reach;
+  ack.seq = reach;
   ack.cumulative = true;
   const auto last = s.dispositions.upper_bound(*reach);
   ack.dispositions.insert(s.dispositions.begin(), last);

@@ -137,7 +137,7 @@ class field_source final : public instant_source {
 
   std::optional<candidate> next(wall_time after) const override {
     const utc_seconds from = whole_seconds(after);
-    const auto real = next_real(from);
+    auto real = next_real(from);
     if (fields_.wildcard_time) return real;
     auto wall = next_wall(from);
     if (!real || (wall && wall->what.instant <= real->what.instant)) return wall;
@@ -148,7 +148,7 @@ class field_source final : public instant_source {
     const utc_seconds bound = whole_seconds(after);
     const utc_seconds from = whole_seconds(at);
     if (from <= bound) return std::nullopt;
-    const auto real = latest_real(bound, from);
+    auto real = latest_real(bound, from);
     if (fields_.wildcard_time) return real;
     auto wall = latest_wall(bound, from);
     if (!real || (wall && wall->what.instant >= real->what.instant)) return wall;

@@ -9,7 +9,7 @@ struct deadline::state : std::enable_shared_from_this<deadline::state> {
   using time_point = asio::steady_timer::time_point;
 
   state(asio::any_io_executor executor, std::function<void()> on_expiry)
-      : timer(std::move(executor)), expired(std::move(on_expiry)) {}
+      : timer(executor), expired(std::move(on_expiry)) {}
 
   void wait_until(time_point t) {
     armed = t;

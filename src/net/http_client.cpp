@@ -85,10 +85,10 @@ class kept_http_client final : public http_client {
   asio::awaitable<http_result> call(http_call request) override {
     const result<url> parsed = parse_url(request.url);
     if (parsed.has_error()) co_return failed({}, parsed.error().detail);
-    const url to = *parsed;
+    const url& to = *parsed;
     if (to.scheme == "https" || to.scheme == "wss")
       co_return failed({}, to.scheme + ":// is not supported by this version; use http:// on loopback");
-    if (to.scheme != "" && to.scheme != "http" && to.scheme != "ws")
+    if (!to.scheme.empty() && to.scheme != "http" && to.scheme != "ws")
       co_return failed({}, printable(to.scheme) + ":// is not an HTTP address; use http://HOST:PORT");
     if (!is_clean(request)) co_return failed({}, "a header or the method holds a control character");
 

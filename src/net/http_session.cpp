@@ -361,11 +361,11 @@ asio::awaitable<http_session::next> http_session::upgrade(checked_head head,
   give_up.expires_after(core_->options.header_deadline);
   const error_code ec = co_await stream->accept(std::move(accepted));
   give_up.off();
-  if (!ec) hand_over(std::move(stream), std::move(head), *endpoint);
+  if (!ec) hand_over(std::move(stream), head, *endpoint);
   co_return next::handed_over;
 }
 
-void http_session::hand_over(std::unique_ptr<ws_stream> stream, checked_head head,
+void http_session::hand_over(std::unique_ptr<ws_stream> stream, const checked_head& head,
                              const websocket_endpoint& endpoint) {
   auto session =
       std::make_shared<ws_session>(core_->executor, std::move(stream), endpoint.options, peer_address_);

@@ -34,7 +34,8 @@ class http_session : public std::enable_shared_from_this<http_session> {
   asio::awaitable<next> serve_checked(checked_head head);
   asio::awaitable<next> serve_route(checked_head head, router::match match);
   asio::awaitable<next> upgrade(checked_head head, const websocket_endpoint* endpoint);
-  void hand_over(std::unique_ptr<ws_stream> stream, checked_head head, const websocket_endpoint& endpoint);
+  void hand_over(std::unique_ptr<ws_stream> stream, const checked_head& head,
+                 const websocket_endpoint& endpoint);
   /// How an answer is sent. For HEAD the body stays here.
   struct manner {
     bool to_head = false;

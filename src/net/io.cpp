@@ -20,12 +20,13 @@ namespace {
 constexpr int exit_internal = 70;  // EX_SOFTWARE
 
 [[noreturn]] void end_after_bug(const std::string& name, const std::exception_ptr& thrown) {
-  std::string what = "unknown exception";
+  std::string what;
   try {
     std::rethrow_exception(thrown);
   } catch (const std::exception& e) {
     what = e.what();
   } catch (...) {
+    what = "unknown exception";
   }
   telemetry::error("Bug: {} ended with an exception: {}. The process stops; please report this.", name, what);
   telemetry::stop_logging();
@@ -35,7 +36,7 @@ constexpr int exit_internal = 70;  // EX_SOFTWARE
 }  // namespace
 
 void spawn(asio::any_io_executor executor, std::string name, asio::awaitable<void> task) {
-  asio::co_spawn(std::move(executor), std::move(task), [name = std::move(name)](std::exception_ptr thrown) {
+  asio::co_spawn(executor, std::move(task), [name = std::move(name)](const std::exception_ptr& thrown) {
     if (thrown) end_after_bug(name, thrown);
   });
 }

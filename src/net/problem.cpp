@@ -65,8 +65,8 @@ std::string_view title_of(errc code) {
 
 int http_status(errc code) {
   switch (code) {
-    case errc::bad_json: return 400;
-    case errc::bad_field: return 400;
+    case errc::bad_json:
+    case errc::bad_field:
     case errc::unknown_field: return 400;
     case errc::not_found: return 404;
     case errc::conflict: return 409;

@@ -87,6 +87,7 @@ const websocket_endpoint* router::find_websocket(std::string_view path) const {
 
 std::vector<std::pair<std::string, std::string>> router::routes() const {
   std::vector<std::pair<std::string, std::string>> out;
+  out.reserve(entries_.size());
   for (const entry& e : entries_) out.emplace_back(e.target.method, e.target.pattern);
   return out;
 }

@@ -132,7 +132,7 @@ result<server_url> parse_server_url(std::string_view text) {
   const result<url> parsed = parse_url(text);
   if (parsed.has_error()) return parsed.error();
   const std::string& scheme = parsed->scheme;
-  if (scheme != "" && scheme != "http" && scheme != "https" && scheme != "ws" && scheme != "wss")
+  if (!scheme.empty() && scheme != "http" && scheme != "https" && scheme != "ws" && scheme != "wss")
     return bad_url(text, "the scheme must be http, https, ws or wss");
   if (parsed->target.find('?') != parsed->target.npos) return bad_url(text, "a query has no meaning here");
   server_url out;

@@ -18,7 +18,7 @@ class wake_event {
  public:
   using clock = asio::steady_timer::clock_type;
 
-  explicit wake_event(asio::any_io_executor executor) : timer_(std::move(executor)) {}
+  explicit wake_event(asio::any_io_executor executor) : timer_(executor) {}
 
   void notify() {
     set_ = true;

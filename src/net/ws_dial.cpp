@@ -37,7 +37,7 @@ std::string authorization_of(const dial_request& request, const url& to) {
 std::string why_not_dialled(const url& to) {
   if (to.scheme == "wss" || to.scheme == "https")
     return fmt::format("{}:// is not supported by this version; use ws:// on loopback", to.scheme);
-  if (to.scheme != "" && to.scheme != "ws" && to.scheme != "http")
+  if (!to.scheme.empty() && to.scheme != "ws" && to.scheme != "http")
     return fmt::format("{}:// is not a WebSocket address; use ws://HOST:PORT/PATH", printable(to.scheme));
   return {};
 }

@@ -107,7 +107,7 @@ event read_event(field_reader& r, std::string name, const json::object& o) {
 std::string read_output_data(field_reader& r) {
   static constexpr std::array<std::string_view, 1> encodings{"base64"};
   // Four characters of base64 stand for three bytes.
-  const std::string data = r.required("data", r.text("data", output_data_bytes / 3 * 4 + 4));
+  std::string data = r.required("data", r.text("data", output_data_bytes / 3 * 4 + 4));
   if (!r.one_of("encoding", encodings)) {
     if (data.size() > output_data_bytes)
       r.refuse("data", fmt::format("has more than {} bytes", output_data_bytes));

@@ -313,7 +313,7 @@ void append_string(std::string& out, std::string_view text) {
   out += '"';
   while (!text.empty()) {
     const std::size_t plain = plain_prefix(text);
-    out.append(text.data(), plain);
+    out.append(text.substr(0, plain));
     text.remove_prefix(plain);
     if (!text.empty()) text.remove_prefix(append_special(out, text));
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
@@ -51,8 +52,42 @@ result<std::uint64_t> number_parameter(const net::http_request& r, const std::st
 std::optional<refusal> check_parameters(const net::http_request& r, std::vector<std::string_view> known);
 /// Refuses keys of a body that are not in `known`.
 std::optional<refusal> check_keys(const json::object& body, std::vector<std::string_view> known);
+/// A page of a list: `{items, next_cursor}`.
+net::http_response reply_page(const api& a, json::array items, json::value next_cursor);
+
+/// Which page of a list by name is asked for. The cursor is the last name that was given out.
+struct name_page {
+  std::uint64_t limit = limits::page_default;
+  std::optional<std::string> after;
+};
+result<name_page> name_page_of(const net::http_request& r);
+
+/// That page of `rows`, which are sorted by name. `show` gives a row's object, or nothing to leave it out.
+template <class Row, class Name, class Show>
+net::http_response reply_page(const api& a, const name_page& page, const std::vector<Row>& rows, Name name_of,
+                              Show show) {
+  json::array items;
+  json::value next = nullptr;
+  std::string last;
+  for (const Row& row : rows) {
+    const std::string& name = name_of(row);
+    if (page.after && name <= *page.after) continue;
+    if (items.size() == page.limit) {
+      next = last;
+      break;
+    }
+    last = name;
+    if (std::optional<json::object> shown = show(row)) items.push_back(std::move(*shown));
+  }
+  return reply_page(a, std::move(items), std::move(next));
+}
+
 /// The body as an object; an absent one is empty.
 result<json::object> body_object(const net::http_request& r);
+/// The same for what is named by the path's first parameter, which a `name` in the body may repeat.
+result<json::object> body_of_named(const net::http_request& r);
+/// The body's `dry_run`; false when absent.
+result<bool> dry_run_of(const json::object& body);
 
 /// Whole id, unique prefix, unique suffix of 4 or more, `last`, or a job's name (its newest run).
 asio::awaitable<result<run_id>> resolve_run_id(api& a, std::string text);

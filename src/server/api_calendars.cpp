@@ -28,25 +28,12 @@ json::object show_row(const stored_calendar& row) {
 }
 
 asio::awaitable<net::http_response> list(api& a, net::http_request r) {
-  if (auto bad = check_parameters(r, {"cursor", "limit"})) co_return reply(a, *bad);
-  const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
-  if (!limit) co_return reply(a, limit.error());
+  const auto page = name_page_of(r);
+  if (!page) co_return reply(a, page.error());
   const calendar_rows found = co_await read_rows(a);
-  const auto cursor = r.query.find("cursor");
-  json::array items;
-  json::value next = nullptr;
-  for (const stored_calendar& row : found.rows) {  // sorted by name
-    if (cursor != r.query.end() && row.name <= cursor->second) continue;
-    if (items.size() == *limit) {
-      next = items.back().as_object()["name"];
-      break;
-    }
-    items.push_back(show_row(row));
-  }
-  json::object page;
-  page["items"] = std::move(items);
-  page["next_cursor"] = std::move(next);
-  co_return reply(a, page);
+  co_return reply_page(
+      a, *page, found.rows, [](const stored_calendar& row) -> const std::string& { return row.name; },
+      show_row);
 }
 
 asio::awaitable<net::http_response> show(api& a, std::string name) {
@@ -59,15 +46,10 @@ asio::awaitable<net::http_response> show(api& a, std::string name) {
 }
 
 asio::awaitable<net::http_response> put(api& a, net::http_request r) {
-  const auto body = body_object(r);
+  const auto body = body_of_named(r);
   if (!body) co_return reply(a, body.error());
-  json::object named = *body;
-  if (!named.contains("name")) named["name"] = r.path_parameters[0];
-  auto days = protocol::decode_calendar(named);
+  auto days = protocol::decode_calendar(*body);
   if (!days) co_return reply(a, days.error());
-  if (days->name != r.path_parameters[0]) {
-    co_return reply(a, refusal{errc::bad_field, "`name` differs from the name in the path", "/name", ""});
-  }
   engine::apply_jobs request;
   request.calendars.push_back(std::move(*days));
   const engine::answer answer = co_await a.core.ask(std::move(request));

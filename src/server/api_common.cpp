@@ -69,12 +69,48 @@ std::optional<refusal> check_keys(const json::object& body, std::vector<std::str
   return std::nullopt;
 }
 
+net::http_response reply_page(const api& a, json::array items, json::value next_cursor) {
+  json::object page;
+  page["items"] = std::move(items);
+  page["next_cursor"] = std::move(next_cursor);
+  return reply(a, page);
+}
+
+result<name_page> name_page_of(const net::http_request& r) {
+  if (auto bad = check_parameters(r, {"cursor", "limit"})) return *bad;
+  const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
+  if (!limit) return limit.error();
+  name_page page;
+  page.limit = *limit;
+  if (const auto cursor = r.query.find("cursor"); cursor != r.query.end()) page.after = cursor->second;
+  return page;
+}
+
 result<json::object> body_object(const net::http_request& r) {
   if (r.body.empty()) return json::object{};
   auto parsed = protocol::parse_json(r.body);
   if (!parsed) return parsed.error();
   if (!parsed->is_object()) return refusal{errc::bad_json, "the body must be a JSON object", "", ""};
   return std::move(parsed->as_object());
+}
+
+result<json::object> body_of_named(const net::http_request& r) {
+  auto body = body_object(r);
+  if (!body) return body;
+  const std::string& name = r.path_parameters[0];
+  const json::value* given = body->if_contains("name");
+  if (given == nullptr)
+    (*body)["name"] = name;
+  else if (given->is_string() && given->get_string() != name)
+    return refusal{errc::bad_field, "`name` differs from the name in the path", "/name", ""};
+  return body;
+}
+
+result<bool> dry_run_of(const json::object& body) {
+  const json::value* given = body.if_contains("dry_run");
+  if (given == nullptr) return false;
+  if (!given->is_bool()) return refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""};
+  return given->get_bool();
 }
 
 json::object show_run(const store::run_with_attempts& r) {

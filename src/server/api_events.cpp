@@ -91,11 +91,9 @@ asio::awaitable<net::http_response> events(api& a, net::http_request r) {
   const fact_rows found = co_await facts_after(a, after, *limit);
   json::array items;
   for (const auto& row : found.rows) items.push_back(protocol::fact_to_json(row.sequence, row.fact));
-  json::object page;
-  page["next_cursor"] = found.rows.size() == *limit ? json::value(std::to_string(found.rows.back().sequence))
-                                                    : json::value(nullptr);
-  page["items"] = std::move(items);
-  co_return reply(a, page);
+  json::value next = nullptr;
+  if (found.rows.size() == *limit) next = std::to_string(found.rows.back().sequence);
+  co_return reply_page(a, std::move(items), std::move(next));
 }
 
 }  // namespace

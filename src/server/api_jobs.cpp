@@ -38,58 +38,50 @@ refusal below_jobs(refusal r, std::size_t jobs) {
   return r;
 }
 
-result<std::vector<job_definition>> decode_definitions(const json::value* list) {
-  if (list == nullptr || !list->is_array()) {
-    return refusal{errc::bad_field, "`jobs` must be a list of job definitions", "/jobs", ""};
-  }
-  std::vector<job_definition> out;
+/// Each item of a list of the body, by the decoder of one; a refusal says which item it is about.
+template <class Item>
+result<std::vector<Item>> decode_list(const json::value* list, std::string_view key, std::string_view what,
+                                      result<Item> (*decode)(const json::value&)) {
+  if (list == nullptr || !list->is_array())
+    return refusal{errc::bad_field, fmt::format("`{}` must be a list of {}", key, what),
+                   fmt::format("/{}", key), ""};
+  std::vector<Item> out;
   for (std::size_t i = 0; i < list->as_array().size(); ++i) {
-    auto definition = protocol::decode_job(list->as_array()[i]);
-    if (!definition) {
-      refusal r = definition.error();
-      r.pointer = fmt::format("/jobs/{}{}", i, r.pointer);
+    auto item = decode(list->as_array()[i]);
+    if (!item) {
+      refusal r = item.error();
+      r.pointer = fmt::format("/{}/{}{}", key, i, r.pointer);
       return r;
     }
-    out.push_back(std::move(*definition));
+    out.push_back(std::move(*item));
   }
   return out;
 }
 
-result<std::vector<day_calendar>> decode_calendars(const json::value* list) {
-  std::vector<day_calendar> out;
-  if (list == nullptr) return out;
-  if (!list->is_array())
-    return refusal{errc::bad_field, "`calendars` must be a list of calendars", "/calendars", ""};
-  for (std::size_t i = 0; i < list->as_array().size(); ++i) {
-    auto days = protocol::decode_calendar(list->as_array()[i]);
-    if (!days) {
-      refusal r = days.error();
-      r.pointer = fmt::format("/calendars/{}{}", i, r.pointer);
-      return r;
-    }
-    out.push_back(std::move(*days));
+result<engine::apply_jobs> decode_apply(const json::object& body) {
+  if (auto bad = check_keys(body, {"jobs", "calendars", "dry_run"})) return *bad;
+  engine::apply_jobs request;
+  auto jobs = decode_list(body.if_contains("jobs"), "jobs", "job definitions", protocol::decode_job);
+  if (!jobs) return jobs.error();
+  request.jobs = std::move(*jobs);
+  if (const json::value* list = body.if_contains("calendars"); list != nullptr) {
+    auto calendars = decode_list(list, "calendars", "calendars", protocol::decode_calendar);
+    if (!calendars) return calendars.error();
+    request.calendars = std::move(*calendars);
   }
-  return out;
+  const auto dry = dry_run_of(body);
+  if (!dry) return dry.error();
+  request.dry_run = *dry;
+  return request;
 }
 
 asio::awaitable<net::http_response> apply(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
-  if (auto bad = check_keys(*body, {"jobs", "calendars", "dry_run"})) co_return reply(a, *bad);
-  auto jobs = decode_definitions(body->if_contains("jobs"));
-  if (!jobs) co_return reply(a, jobs.error());
-  auto calendars = decode_calendars(body->if_contains("calendars"));
-  if (!calendars) co_return reply(a, calendars.error());
-  engine::apply_jobs request;
-  request.jobs = std::move(*jobs);
-  request.calendars = std::move(*calendars);
-  const std::size_t count = request.jobs.size();
-  if (const json::value* dry = body->if_contains("dry_run"); dry != nullptr) {
-    if (!dry->is_bool())
-      co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
-    request.dry_run = dry->as_bool();
-  }
-  const engine::answer answer = co_await a.core.ask(std::move(request));
+  auto request = decode_apply(*body);
+  if (!request) co_return reply(a, request.error());
+  const std::size_t count = request->jobs.size();
+  const engine::answer answer = co_await a.core.ask(std::move(*request));
   if (const auto* refused = std::get_if<refusal>(&answer.body))
     co_return reply(a, refused->pointer.empty() ? *refused : below_jobs(*refused, count));
   co_return show_changes(a, answer);
@@ -134,17 +126,12 @@ asio::awaitable<net::http_response> show(api& a, std::string name) {
 }
 
 asio::awaitable<net::http_response> put(api& a, net::http_request r) {
-  const auto body = body_object(r);
+  const auto body = body_of_named(r);
   if (!body) co_return reply(a, body.error());
   const auto precondition = decode_precondition(r);
   if (!precondition) co_return reply(a, precondition.error());
-  json::object named = *body;
-  if (!named.contains("name")) named["name"] = r.path_parameters[0];
-  auto definition = protocol::decode_job(named);
+  auto definition = protocol::decode_job(*body);
   if (!definition) co_return reply(a, definition.error());
-  if (definition->name != r.path_parameters[0]) {
-    co_return reply(a, refusal{errc::bad_field, "`name` differs from the name in the path", "/name", ""});
-  }
   engine::apply_jobs request;
   request.jobs.push_back(std::move(*definition));
   request.if_version = *precondition;
@@ -161,28 +148,18 @@ struct job_rows {
 };
 
 asio::awaitable<net::http_response> list(api& a, net::http_request r) {
-  if (auto bad = check_parameters(r, {"cursor", "limit"})) co_return reply(a, *bad);
-  const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
-  if (!limit) co_return reply(a, limit.error());
+  const auto page = name_page_of(r);
+  if (!page) co_return reply(a, page.error());
   std::function<job_rows(store::reader&)> query = [](store::reader& reader) {
     return job_rows{reader.list_jobs()};
   };
   const job_rows found = co_await a.core.read(std::move(query));
-  const auto cursor = r.query.find("cursor");
-  json::array items;
-  json::value next = nullptr;
-  for (const stored_job& row : found.rows) {  // sorted by name, so the last name given out is the cursor
-    if (cursor != r.query.end() && row.job.name <= cursor->second) continue;
-    if (items.size() == *limit) {
-      next = items.back().as_object()["name"];
-      break;
-    }
-    if (const auto decoded = decode_row(row)) items.push_back(protocol::job_to_json(*decoded));
-  }
-  json::object page;
-  page["items"] = std::move(items);
-  page["next_cursor"] = std::move(next);
-  co_return reply(a, page);
+  co_return reply_page(
+      a, *page, found.rows, [](const stored_job& row) -> const std::string& { return row.job.name; },
+      [](const stored_job& row) {
+        const auto decoded = decode_row(row);
+        return decoded ? std::optional(protocol::job_to_json(*decoded)) : std::nullopt;
+      });
 }
 
 asio::awaitable<net::http_response> remove(api& a, net::http_request r) {

@@ -28,25 +28,12 @@ asio::awaitable<std::vector<engine::queue_status>> current(api& a) {
 }
 
 asio::awaitable<net::http_response> list(api& a, net::http_request r) {
-  if (auto bad = check_parameters(r, {"cursor", "limit"})) co_return reply(a, *bad);
-  const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
-  if (!limit) co_return reply(a, limit.error());
-  const auto cursor = r.query.find("cursor");
+  const auto page = name_page_of(r);
+  if (!page) co_return reply(a, page.error());
   const auto all = co_await current(a);
-  json::array items;
-  json::value next = nullptr;
-  for (const auto& s : all) {
-    if (cursor != r.query.end() && s.queue.name <= cursor->second) continue;
-    if (items.size() == *limit) {
-      next = items.back().as_object()["name"];
-      break;
-    }
-    items.push_back(show_queue(s));
-  }
-  json::object page;
-  page["items"] = std::move(items);
-  page["next_cursor"] = std::move(next);
-  co_return reply(a, page);
+  co_return reply_page(
+      a, *page, all, [](const engine::queue_status& s) -> const std::string& { return s.queue.name; },
+      show_queue);
 }
 
 // A queue exists by its name: one that nobody set up and that has no runs is shown as it would be.

@@ -79,10 +79,7 @@ asio::awaitable<net::http_response> list_runs(api& a, net::http_request r) {
   }
   json::array items;
   for (const auto& row : rows) items.push_back(show_run(row));
-  json::object page;
-  page["items"] = std::move(items);
-  page["next_cursor"] = std::move(next);
-  co_return reply(a, page);
+  co_return reply_page(a, std::move(items), std::move(next));
 }
 
 struct found_run {
@@ -210,9 +207,8 @@ asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
     co_return reply(a, *bad);
   const auto filter = decode_body_filter(*body);
   if (!filter) co_return reply(a, filter.error());
-  const json::value* dry = body->if_contains("dry_run");
-  if (dry != nullptr && !dry->is_bool())
-    co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
+  const auto dry = dry_run_of(*body);
+  if (!dry) co_return reply(a, dry.error());
   const store::run_filter wanted = *filter;
   std::function<ended_runs(store::reader&)> query = [wanted](store::reader& reader) {
     return find_ended(reader, wanted);
@@ -223,7 +219,7 @@ asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
   out["retried_before"] = found.retried_before;
   out["not_ended"] = found.live;
   out["more"] = found.more;
-  out["dry_run"] = dry != nullptr && dry->get_bool();
+  out["dry_run"] = *dry;
   json::array items;
   for (const auto& old : found.again) {
     json::object o;
@@ -232,7 +228,7 @@ asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
     o["id"] = nullptr;
     items.push_back(std::move(o));
   }
-  if (dry == nullptr || !dry->get_bool()) {
+  if (!*dry) {
     engine::retry_runs request;
     request.runs = std::move(found.again);
     const engine::answer answer = co_await a.core.ask(std::move(request));

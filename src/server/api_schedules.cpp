@@ -92,10 +92,7 @@ asio::awaitable<net::http_response> list(api& a, net::http_request r) {
     o["next"] = next ? show_instants(*next) : json::array{};
     items.push_back(std::move(o));
   }
-  json::object page;
-  page["items"] = std::move(items);
-  page["next_cursor"] = nullptr;
-  co_return reply(a, page);
+  co_return reply_page(a, std::move(items), nullptr);
 }
 
 asio::awaitable<net::http_response> next(api& a, net::http_request r) {
@@ -180,11 +177,10 @@ asio::awaitable<net::http_response> history(api& a, net::http_request r) {
     co_return reply(a,
                     refusal{errc::not_found, fmt::format("there is no job `{}`", printable(name)), "", ""});
   }
-  json::object page;
-  page["next_cursor"] = nullptr;
+  json::value next = nullptr;
   if (found.rows.size() > *limit) {
     found.rows.resize(*limit);
-    page["next_cursor"] = to_rfc3339(found.rows.back().instant);
+    next = to_rfc3339(found.rows.back().instant);
   }
   json::array items;
   for (const auto& row : found.rows) {
@@ -197,8 +193,7 @@ asio::awaitable<net::http_response> history(api& a, net::http_request r) {
     o["rule"] = row.rule;
     items.push_back(std::move(o));
   }
-  page["items"] = std::move(items);
-  co_return reply(a, page);
+  co_return reply_page(a, std::move(items), std::move(next));
 }
 
 /// A time of the body that must be there.
@@ -222,11 +217,9 @@ asio::awaitable<net::http_response> backfill(api& a, net::http_request r) {
   request.job = r.path_parameters[0];
   request.from = *from;
   request.to = *to;
-  if (const json::value* dry = body->if_contains("dry_run"); dry != nullptr) {
-    if (!dry->is_bool())
-      co_return reply(a, refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""});
-    request.dry_run = dry->as_bool();
-  }
+  const auto dry = dry_run_of(*body);
+  if (!dry) co_return reply(a, dry.error());
+  request.dry_run = *dry;
   const engine::answer answer = co_await a.core.ask(std::move(request));
   if (const auto* refused = std::get_if<refusal>(&answer.body)) co_return reply(a, *refused);
   const auto& done = std::get<engine::backfill_answer>(answer.body);

@@ -22,25 +22,13 @@ refusal no_worker(const std::string& name) {
 }
 
 asio::awaitable<net::http_response> list(api& a, net::http_request r) {
-  if (auto bad = check_parameters(r, {"cursor", "limit"})) co_return reply(a, *bad);
-  const auto limit = number_parameter(r, "limit", limits::page_default, 1, limits::page_max);
-  if (!limit) co_return reply(a, limit.error());
-  const auto cursor = r.query.find("cursor");
+  const auto page = name_page_of(r);
+  if (!page) co_return reply(a, page.error());
   const auto all = co_await current(a);
-  json::array items;
-  json::value next = nullptr;
-  for (const auto& w : all) {
-    if (cursor != r.query.end() && w.worker.worker_id <= cursor->second) continue;
-    if (items.size() == *limit) {
-      next = items.back().as_object()["worker_id"];
-      break;
-    }
-    items.push_back(protocol::worker_to_json(w));
-  }
-  json::object page;
-  page["items"] = std::move(items);
-  page["next_cursor"] = std::move(next);
-  co_return reply(a, page);
+  co_return reply_page(
+      a, *page, all,
+      [](const protocol::worker_status& w) -> const std::string& { return w.worker.worker_id; },
+      protocol::worker_to_json);
 }
 
 asio::awaitable<net::http_response> show(api& a, std::string name) {

@@ -130,6 +130,7 @@ void daemon::add_routes() {
     core_.accept_worker(std::move(socket));
   };
   http_->add(std::move(workers));
+  for (const auto& [method, pattern] : http_->routes()) telemetry::debug("Serves {} {}", method, pattern);
 }
 
 int daemon::listen() {

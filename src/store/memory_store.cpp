@@ -71,7 +71,9 @@ std::map<std::pair<std::string, wall_time>, stored_instant>::iterator row_of(tab
                                                                              const std::string& job,
                                                                              wall_time instant) {
   auto at = t.instants.upper_bound({job, instant});
-  while (at != t.instants.begin() && (--at)->first.first == job) {
+  while (at != t.instants.begin()) {
+    --at;
+    if (at->first.first != job) break;
     if (!at->second.run) return instant <= at->second.until ? at : t.instants.end();
   }
   return t.instants.end();
@@ -355,6 +357,7 @@ class memory_reader final : public reader {
 
   std::vector<stored_job> list_jobs() override {
     std::vector<stored_job> result;
+    result.reserve(t_.jobs.size());
     for (const auto& [name, j] : t_.jobs) result.push_back({j, t_.job_versions.at({name, j.version})});
     return result;
   }
@@ -367,6 +370,7 @@ class memory_reader final : public reader {
 
   std::vector<worker> list_workers() override {
     std::vector<worker> result;
+    result.reserve(t_.workers.size());
     for (const auto& [key, w] : t_.workers) result.push_back(w);
     return result;
   }
@@ -395,6 +399,7 @@ class memory_reader final : public reader {
 
   std::vector<stored_calendar> list_calendars() override {
     std::vector<stored_calendar> found;
+    found.reserve(t_.calendars.size());
     for (const auto& [name, row] : t_.calendars) found.push_back(row);
     return found;
   }

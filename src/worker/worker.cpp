@@ -110,6 +110,7 @@ agent::supervised_process convert(const process::supervised& s) {
 
 std::vector<agent::stored_record> convert(const std::vector<store::outbox_record>& records) {
   std::vector<agent::stored_record> out;
+  out.reserve(records.size());
   for (const auto& r : records) out.push_back({r.lease, r.kind, r.body});
   return out;
 }
@@ -162,7 +163,7 @@ class daemon final : public process::supervisor_events {
   void carry_out_process(agent::effect& e);
   boost::system::error_code switch_outbox(const std::string& cluster);
   void start_process(agent::start_process& start);
-  void kill_leftovers(std::vector<std::uint64_t> leases);
+  void kill_leftovers(const std::vector<std::uint64_t>& leases);
   void read_spool(const agent::read_spool& r);
   void flush();
   void schedule_flush();
@@ -207,6 +208,7 @@ class daemon final : public process::supervisor_events {
   std::ifstream in("/proc/self/cmdline", std::ios::binary);
   for (std::string word; std::getline(in, word, '\0');) words.push_back(word);
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   telemetry::stop_logging();
@@ -418,7 +420,7 @@ void daemon::carry_out_process(agent::effect& e) {
     std::error_code ignored;  // most jobs wrote none
     std::filesystem::remove(outputs() / std::to_string(done->lease), ignored);
   } else if (auto* leftovers = std::get_if<agent::kill_leftovers>(&e)) {
-    kill_leftovers(std::move(leftovers->leases));
+    kill_leftovers(leftovers->leases);
   } else if (auto* release = std::get_if<agent::release_spool>(&e)) {
     supervisor_->release_output(release->lease, release->stream, release->offset);
   } else if (auto* read = std::get_if<agent::read_spool>(&e)) {
@@ -443,7 +445,7 @@ void daemon::start_process(agent::start_process& start) {
                       start.lease_until});
 }
 
-void daemon::kill_leftovers(std::vector<std::uint64_t> leases) {
+void daemon::kill_leftovers(const std::vector<std::uint64_t>& leases) {
   for (const std::uint64_t lease : leases) {
     const auto known = sessions_.find(lease);
     const int session = known == sessions_.end() ? 0 : known->second;
@@ -528,7 +530,7 @@ void daemon::attach(std::shared_ptr<net::websocket> socket) {
   max_bytes_ = limits::frame;
   const std::uint64_t mine = ++connection_;
   net::websocket_events handlers;
-  handlers.message = [this, mine](std::string text) {
+  handlers.message = [this, mine](const std::string& text) {
     if (mine != connection_) return;
     auto decoded = protocol::decode_coordinator_frame(text, batch_);
     agent::frame f;

@@ -184,7 +184,7 @@ class worker {
   /// The exit-code rule: an error whose outcome is unknown ends the process with 74, a full disk does not.
   std::optional<std::string> judge_end(const script& s, const plan& p, int code) {
     const shared_disk& d = stage_->disk;
-    const std::string ended = "the work ended with " + std::to_string(code);
+    std::string ended = "the work ended with " + std::to_string(code);
     if (code == wrong_exit) return ended + ": " + stage_->message;
     if (ends_the_process(p.kind)) return d.fired && code != crash_exit ? std::optional(ended) : std::nullopt;
     const bool at_start = s.what == deed::start;
@@ -298,7 +298,7 @@ std::uint64_t sweep(const options& o, bool quiet) {
   return sums.wrong;
 }
 
-int find_plants(options o) {
+int find_plants(const options& o) {
   int missed = 0;
   for (const auto& [d, name] : plants) {
     if (!o.plants && o.plant != name) continue;

@@ -19,7 +19,7 @@ class historian {
   explicit historian(std::uint64_t seed) : random_(seed) {}
 
   int count(int low, int high) {
-    return low + static_cast<int>(random_.below(static_cast<std::uint64_t>(high - low + 1)));
+    return low + static_cast<int>(random_.below(static_cast<std::uint64_t>(high - low) + 1));
   }
   std::string text(std::size_t most) { return std::string(random_.below(most), 'x'); }
 
@@ -123,7 +123,7 @@ class historian {
     r.submitted_at = instant;
     r.instant = instant;
     add(put_run{r});
-    add(put_instant{job_.name, instant, instant_outcome::ran, r.id, "every 1m"});
+    add(put_instant{job_.name, instant, instant_outcome::ran, r.id, "every 1m", 1, std::nullopt});
     tell("run.queued", r, instant);
     add(put_cursor{job_.name, instant});
   }
