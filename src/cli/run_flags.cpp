@@ -78,6 +78,9 @@ void run_flags::add(CLI::App& app) {
   app.add_option("--stdin", stdin_file, "file given to it as standard input; - reads ours")
       ->type_name("FILE");
   app.add_option("--timeout", timeout, "TERM after this long, then KILL; default 1h")->type_name("D");
+  app.add_option("--start-within", start_within,
+                 "it expires if no worker has started it by then; default never")
+      ->type_name("D");
   app.add_option("--kill-grace", kill_grace, "between TERM and KILL; default 10s")->type_name("D");
   app.add_option("--retries", retries, "further attempts after a failure or timeout, 0 to 99")
       ->type_name("N");
@@ -101,6 +104,7 @@ json::object run_flags::to_json() const {
   if (!cwd.empty()) o["cwd"] = cwd;
   if (!timeout.empty()) o["timeout"] = timeout;
   if (!kill_grace.empty()) o["kill_grace"] = kill_grace;
+  if (!start_within.empty()) o["start_within"] = start_within;
   if (priority) o["priority"] = *priority;
   if (at_most_once) o["at_most_once"] = true;
   if (!env.empty()) o["env"] = pairs(env, "--env");

@@ -16,7 +16,7 @@ namespace orchestrator::cli {
 namespace json = boost::json;
 
 struct run_flags {
-  std::string script, args, queue, cwd, stdin_file, timeout, backoff, kill_grace, rate;
+  std::string script, args, queue, cwd, stdin_file, timeout, backoff, kill_grace, rate, start_within;
   std::vector<std::string> command, require, resource, lock, tag, env;
   std::vector<int> retry_on;
   std::optional<int> priority, retries, max_running;

@@ -70,6 +70,12 @@ finding check_run(const core& c, const run_entry& r) {
   if (has_timer && !c.timers.contains({*r.details->backoff_until, timer_kind::backoff, 0, r.id})) {
     return std::string("a backoff's timer is missing");
   }
+  const bool waits = r.state == run_state::queued || r.state == run_state::retry_wait;
+  if (waits && is_unstarted(r) && r.spec->spec.start_within && !r.delayed &&
+      (!r.details || !r.details->start_by ||
+       !c.timers.contains({*r.details->start_by, timer_kind::start, 0, r.id}))) {
+    return fmt::format("I6: nothing ends the wait of run {} for its start", to_string(r.id));
+  }
   const bool lists = r.job_version != 0 && !is_final(r.state);
   if (r.name->live.contains(const_cast<run_entry*>(&r)) != lists)
     return std::string("a name lists the wrong runs");

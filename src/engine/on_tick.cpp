@@ -45,6 +45,7 @@ void fire_timer(core& c, const timer& t) {
       return check_worker(c, w);
     }
     case timer_kind::backoff: return requeue(c, *c.runs.find(t.run));
+    case timer_kind::start: return expire_if_due(c, *c.runs.find(t.run));
   }
 }
 

@@ -267,7 +267,10 @@ void on(core& c, const started& in) {
             [](const attempt* a, const attempt* b) { return a->lease < b->lease; });
   for (const attempt* row : attempts) restore_attempt(c, *row);
   restore_outputs(c, from);
-  for (const run* row : runs) restore_waiting(c, *row, from.ended_dependencies);
+  for (const run* row : runs) {
+    restore_waiting(c, *row, from.ended_dependencies);
+    watch_start(c, *c.runs.find(row->id));
+  }
   if (from.restored_now) settle_restored(c, runs);
   for (auto& [name, j] : c.jobs) arm_schedule(c, j);
 }

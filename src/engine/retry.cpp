@@ -77,6 +77,7 @@ void after_refusal(core& c, attempt_entry& a) {
   details(r).avoid = a.holder->order;
   const int times = static_cast<int>(std::min<std::uint32_t>(r.rejections, 30)) - 1;
   wait_and_retry(c, r, doubled(c, refusal_backoff, times, refusal_backoff_max), a.row.reason);
+  expire_if_due(c, r);  // while that worker had it, its time may have passed
 }
 
 // Killed without anybody having cancelled the run, as when a worker is stopped: for the run that is a loss,

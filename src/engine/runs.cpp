@@ -227,6 +227,7 @@ run_entry& create_run(core& c, const run_origin& from) {
   put_fact(c, "run.queued", subject_of(r), fact_data().add("job", r.name->text).take());
   wait_for_others(c, r);
   place_run(c, r);
+  watch_start(c, r);
   return r;
 }
 
@@ -252,6 +253,7 @@ void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, le
   run_details& d = details(r);
   d.finished_at = c.now.wall;
   d.deciding_lease = deciding;
+  if (d.start_by) c.timers.erase({*d.start_by, timer_kind::start, 0, r.id});
   for (attempt_entry* a : d.attempts) a->holder->lost.erase(a->row.lease);
   fact_data data;
   data.add("job", r.name->text).add_if("reason", reason);
@@ -297,6 +299,32 @@ void reactivate_run(core& c, run_entry& r) {
   details(r).not_before.reset();
 }
 
+// Counted on the monotonic clock. The wall clock says only how much of it a restart left (rule 7), and how
+// late a run leaves its --at. A refused offer overwrote that time: from then on the first offer, which came
+// behind it, stands in.
+void watch_start(core& c, run_entry& r) {
+  const auto& within = r.spec->spec.start_within;
+  if (!within || r.delayed || (r.details && r.details->start_by)) return;
+  run_details& d = details(r);
+  wall_time from = r.submitted_at;
+  if (!d.attempts.empty()) {
+    from = d.attempts.front()->row.offered_at;
+  } else if (d.not_before) {
+    from = std::max(from, *d.not_before);
+  }
+  const milliseconds left = std::clamp<milliseconds>(from + *within - c.now.wall, milliseconds{0}, *within);
+  d.start_by = c.clock + left;
+  c.timers.insert({*d.start_by, timer_kind::start, 0, r.id});
+}
+
+bool is_unstarted(const run_entry& r) { return r.attempts == r.rejections; }
+
+void expire_if_due(core& c, run_entry& r) {
+  if (r.state != run_state::queued && r.state != run_state::retry_wait) return;
+  if (!is_unstarted(r) || !r.details || !r.details->start_by || *r.details->start_by > c.clock) return;
+  finish_run(c, r, run_state::expired, "start_within");
+}
+
 bool is_paused(const run_entry& r) {
   return r.job_version != 0 && r.name->job != nullptr && r.name->job->job.paused;
 }
@@ -317,6 +345,7 @@ void place_run(core& c, run_entry& r) {
     if (early) c.delayed.insert(key);
     if (!early) c.delayed.erase(key);
     r.delayed = early;
+    watch_start(c, r);
   }
   const bool ready = is_admitted(c, r);
   requirement_class& what = class_of(c, r);

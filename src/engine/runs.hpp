@@ -58,6 +58,12 @@ void place_runs_of(core& c, name_entry& n);
 /// The attempt takes from, or gives back to, its limits and its worker's resources.
 void hold_limits(core& c, run_entry& r, worker_entry& w);
 void free_limits(core& c, run_entry& r, worker_entry& w);
+/// Arms the limit of start_within, unless the run is still to wait for its --at or --in.
+void watch_start(core& c, run_entry& r);
+/// True if it was never really offered: not at all, or only to workers that refused or never got it (rule 8).
+bool is_unstarted(const run_entry& r);
+/// Ends a waiting run whose start_within has passed.
+void expire_if_due(core& c, run_entry& r);
 /// True while an earlier run of the same job, by the job's overlap rule, keeps this one waiting.
 bool blocked_by_overlap(const run_entry& r);
 bool is_paused(const run_entry& r);

@@ -68,6 +68,7 @@ struct run_details {
   lease_id deciding_lease{};
   std::vector<attempt_entry*> attempts;    ///< by lease, rising
   std::optional<mono_time> backoff_until;  ///< retry_wait only; a backoff is never measured on the wall clock
+  std::optional<mono_time> start_by;       ///< start_within, once it may start by its own time
   std::uint64_t avoid = 0;  ///< order of the worker that refused, or never got, the last attempt
 };
 
@@ -201,6 +202,7 @@ enum class timer_kind : std::uint8_t {
   session,  ///< registration deadline, end of a challenge
   worker,   ///< silence and deadlines of its attempts
   backoff,  ///< a retry_wait run becomes queued
+  start,    ///< a run that was not started in time expires
 };
 struct timer {
   mono_time at;

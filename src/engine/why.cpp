@@ -372,6 +372,14 @@ void add_waiting_reasons(const core& c, const run_entry& r, engine_time now, rea
   if (list.empty()) {
     list.push_back(reason(blocking_code::dispatching, "Nothing keeps it; it is about to be offered.", ""));
   }
+  if (is_unstarted(r) && r.details && r.details->start_by) {
+    const mono_time at = *r.details->start_by;
+    list.push_back(reason(blocking_code::expires,
+                          fmt::format("Unless a worker takes it before, it expires in {} (start_within).",
+                                      seconds_left(at - q.clock)),
+                          "orchestrator run cancel " + id_of(r) + " and submit it again with more time"));
+    expect(list.back(), forecast_kind::at, q.wall_at(at));
+  }
 }
 
 }  // namespace
@@ -403,6 +411,7 @@ const char* to_string(blocking_code code) {
     case blocking_code::waiting_on_worker: return "waiting_on_worker";
     case blocking_code::cancel_requested: return "cancel_requested";
     case blocking_code::unknown: return "unknown";
+    case blocking_code::expires: return "expires";
   }
   return "invalid";
 }

@@ -1,13 +1,17 @@
 // The only file that includes Beast's WebSocket. Beast frames, masks, checks UTF-8 and answers pings;
-// what 1.81 leaves open is closed here: permessage-deflate is compiled out, fragments are counted, and the
+// what 1.81 leaves open is closed here: permessage-deflate is compiled out, fragments are counted, the
 // teardown after a close never loops over what a flooding peer still sends (Beast's own reads until it would
-// block, which a fast peer prevents).
+// block, which a fast peer prevents), and a read and a close never wait for each other for ever. That is what
+// they do when async_close, holding the write lock, waits for the read lock, and the read finds the peer's
+// close frame or a fault: then no operation is left that closing the socket would end.
 #include "ws_stream.hpp"
 
 #include <algorithm>
 #include <utility>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/websocket.hpp>
@@ -74,6 +78,20 @@ std::uint16_t code_sent_for(const error_code& ec) {
 
 constexpr std::uint16_t no_status_code = 1005;
 
+/// Ends operations that wait for a lock of Beast's instead of for the socket.
+struct canceller {
+  asio::cancellation_signal read, write, ping;
+
+  void emit() {
+    for (asio::cancellation_signal* signal : {&read, &write, &ping})
+      signal->emit(asio::cancellation_type::terminal);
+  }
+};
+
+auto until_aborted(asio::cancellation_signal& signal) {
+  return asio::bind_cancellation_slot(signal.slot(), asio::as_tuple(asio::use_awaitable));
+}
+
 class beast_ws_stream final : public ws_stream {
  public:
   beast_ws_stream(tcp::socket socket, std::size_t max_message) : stream_(transport(std::move(socket))) {
@@ -122,7 +140,7 @@ class beast_ws_stream final : public ws_stream {
       const std::size_t room = stream_.read_size_hint(pieces == 0 ? first_piece : later_piece);
       message.data.resize(used + std::min(room, later_piece));
       const auto buffer = asio::buffer(message.data) + used;
-      const auto [ec, n] = co_await stream_.async_read_some(buffer, asio::as_tuple(asio::use_awaitable));
+      const auto [ec, n] = co_await stream_.async_read_some(buffer, until_aborted(cancel_->read));
       message.data.resize(used + n);
       bytes_read_ += n;
       if (ec) {
@@ -137,8 +155,7 @@ class beast_ws_stream final : public ws_stream {
   }
 
   asio::awaitable<error_code> write(std::string frame) override {
-    const auto [ec, n] =
-        co_await stream_.async_write(asio::buffer(frame), asio::as_tuple(asio::use_awaitable));
+    const auto [ec, n] = co_await stream_.async_write(asio::buffer(frame), until_aborted(cancel_->write));
     co_return ec;
   }
 
@@ -146,13 +163,17 @@ class beast_ws_stream final : public ws_stream {
     ws::close_reason why;
     why.code = code;
     why.reason = beast::string_view(reason).substr(0, why.reason.max_size());
-    const auto [ec] = co_await stream_.async_close(why, asio::as_tuple(asio::use_awaitable));
+    // For its sake a read leaves the thread between finding a frame and handling it, with the lock held.
+    stream_.control_callback();
+    const auto [ec] = co_await stream_.async_close(why, until_aborted(cancel_->write));
     co_return ec;
   }
 
   asio::awaitable<void> linger() override { co_await drain_until_closed(stream_.next_layer().socket()); }
 
-  void ping(std::function<void(error_code)> sent) override { stream_.async_ping({}, std::move(sent)); }
+  void ping(std::function<void(error_code)> sent) override {
+    stream_.async_ping({}, asio::bind_cancellation_slot(cancel_->ping.slot(), std::move(sent)));
+  }
 
   void on_control(std::function<void(ws_control)> seen) override {
     stream_.control_callback([seen = std::move(seen)](ws::frame_type kind, beast::string_view) {
@@ -165,7 +186,13 @@ class beast_ws_stream final : public ws_stream {
   void set_max_message(std::size_t bytes) override { stream_.read_message_max(bytes); }
   std::uint64_t bytes_read() const override { return bytes_read_; }
   bool in_message() const override { return in_message_; }
-  void abort() override { stream_.next_layer().close(); }
+  void abort() override {
+    stream_.next_layer().close();
+    // Behind what the closed socket ends by itself, and not from inside the call.
+    asio::post(stream_.get_executor(), [cancel = std::weak_ptr(cancel_)] {
+      if (const auto alive = cancel.lock()) alive->emit();
+    });
+  }
 
  private:
   void explain(const error_code& ec, ws_message& message) {
@@ -178,6 +205,7 @@ class beast_ws_stream final : public ws_stream {
     message.close_reason = std::string(why.reason.data(), why.reason.size());
   }
 
+  std::shared_ptr<canceller> cancel_ = std::make_shared<canceller>();
   ws::stream<transport, false> stream_;
   std::uint64_t bytes_read_ = 0;
   bool in_message_ = false;

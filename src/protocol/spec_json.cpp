@@ -115,6 +115,7 @@ void read_limits(field_reader& r, run_spec& s) {
   s.timeout = r.duration("timeout", limits::timeout_min, limits::timeout_max).value_or(s.timeout);
   s.kill_grace = r.duration("kill_grace", milliseconds{0}, limits::kill_grace_max).value_or(s.kill_grace);
   s.lost_after = r.duration("lost_after", limits::lease_ttl_min, limits::lease_ttl_max);
+  s.start_within = r.duration("start_within", limits::timeout_min, limits::timeout_max);
   const auto lost = r.one_of("on_lease_lost", lease_lost_words);
   if (lost) s.on_lease_lost = *lost == 0 ? on_lease_lost::keep : on_lease_lost::kill;
   s.at_most_once = r.boolean("at_most_once").value_or(s.at_most_once);
@@ -347,6 +348,7 @@ void write_spec(const run_spec& s, json::object& o) {
   if (s.timeout != standard.timeout) o["timeout"] = format_duration(s.timeout);
   if (s.kill_grace != standard.kill_grace) o["kill_grace"] = format_duration(s.kill_grace);
   if (s.lost_after) o["lost_after"] = format_duration(*s.lost_after);
+  if (s.start_within) o["start_within"] = format_duration(*s.start_within);
   if (s.on_lease_lost == on_lease_lost::kill) o["on_lease_lost"] = "kill";
   if (s.at_most_once) o["at_most_once"] = true;
   if (s.output_limit != standard.output_limit) o["output_limit"] = s.output_limit;

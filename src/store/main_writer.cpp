@@ -7,9 +7,14 @@
 
 namespace orchestrator::store {
 
+namespace {
+constexpr const char* term_query = "SELECT value FROM meta WHERE key='term'";
+}
+
 main_writer::main_writer(connection connected, space_signal& space, writer_settings settings, reports to)
     : commit_thread(std::move(connected), "orchestrator.db", space, std::move(settings)),
       applier_(db()),
+      term_(db().integer(term_query)),
       to_(std::move(to)) {
   last_queued_ = applier_.durable().last_number;
 }
@@ -49,6 +54,24 @@ void main_writer::take_group() {
   }
 }
 
+void main_writer::apply_group() {
+  expect_own_term();
+  applier_.apply(group_);
+}
+
+/// The lock of the data directory keeps others out. Where it did not hold (its file was removed, or the file
+/// system has no locks worth the name), whoever started last has raised the term, and what we decided is
+/// void.
+void main_writer::expect_own_term() {
+  statement& query = db().prepared(term_query).with();
+  std::int64_t now = -1;
+  while (query.next()) now = query.integer(0);
+  if (now != term_)
+    fail_stop("orchestrator.db", "our term " + std::to_string(term_) + " is over, the database is in term " +
+                                     std::to_string(now) +
+                                     ": another coordinator works on it. Stop one of the two");
+}
+
 void main_writer::group_committed() {
   applier_.committed();
   const std::uint64_t last = group_.back().number;
@@ -67,6 +90,7 @@ bool main_writer::background_step() {
   std::optional<retention_pass> after = pass_;
   std::vector<lease_id> dropped;
   const outcome result = transact([&] {
+    expect_own_term();
     after = pass_;
     dropped.clear();
     for (const lease_id lease : forgotten)

@@ -40,9 +40,11 @@ class main_writer final : public commit_thread {
     return pass_.has_value() || request_.has_value() || !forgotten_.empty();
   }
   void take_group() override;
-  void apply_group() override { applier_.apply(group_); }
+  void apply_group() override;
   void group_committed() override;
   bool background_step() override;
+
+  void expect_own_term();
 
   // Guarded by the lock of commit_thread:
   std::deque<queued_batch> queue_;
@@ -55,6 +57,7 @@ class main_writer final : public commit_thread {
   std::vector<mutation_batch> group_;
   std::size_t group_bytes_ = 0;
   batch_applier applier_;
+  std::int64_t term_;
   reports to_;
   std::atomic<std::size_t> queued_bytes_{0};
 };

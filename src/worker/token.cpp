@@ -1,6 +1,9 @@
 // Finds the worker's token. See token.hpp.
 #include "token.hpp"
 
+#include <cerrno>
+#include <cstring>
+
 #include <fmt/format.h>
 
 #include <orchestrator/net/local_servers.hpp>
@@ -10,12 +13,13 @@ namespace fs = std::filesystem;
 
 result<std::string> find_worker_token(const fs::path& file, const net::server_url& server) {
   if (!file.empty()) {
+    errno = 0;
     std::string token = net::first_line(file);
-    if (token.empty()) {
-      return refusal{errc::bad_field, fmt::format("--token-file: cannot read a token from {}", file.string()),
-                     "", ""};
-    }
-    return token;
+    if (!token.empty()) return token;
+    return refusal{errc::bad_field,
+                   fmt::format("--token-file: cannot read a token from {}: {}", file.string(),
+                               errno == 0 ? "it is empty" : std::strerror(errno)),
+                   "", ""};
   }
   return net::find_local_token(server.host, server.port, "worker");
 }

@@ -40,6 +40,12 @@ class Ledger:
     def lines(self):
         return [line.split() for line in self.path.read_text().splitlines()]
 
+    def write(self, run, lease, pid, what):
+        """As a job does, for a worker that only pretends to run it."""
+        uptime = pathlib.Path("/proc/uptime").read_text().split()[0]
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(f"{run} {lease} {pid} {what} {uptime}\n".encode())
+
     def count(self, word):
         return sum(1 for line in self.lines() if line[3].startswith(word))
 
@@ -137,6 +143,7 @@ class Cluster(World):
         self.baseline = {}
         self._token = ""
         self.load = []
+        self.helpers = []  # what is to be stopped with the cluster
         self.inside = None  # the data dir, where only the coordinator sees it
 
     def token(self, kind="admin"):
@@ -178,10 +185,10 @@ class Cluster(World):
                               *self.server_flags], prefix)
         self.wait_ready()
 
-    def start_daemon(self, name, *flags, slots=4, port=None, worker_id=None):
+    def start_daemon(self, name, *flags, slots=4, port=None, worker_id=None, prefix=()):
         self.start(name, ["--role=worker", "--server", f"127.0.0.1:{port or self.port}", "--worker-id",
                           worker_id or name, "--slots", slots, "--work-dir", self.dir / f"work-{name}",
-                          "--token-file", self.worker_token, *FAST, *flags])
+                          "--token-file", self.worker_token, *FAST, *flags], prefix)
 
     def wait_ready(self):
         def ready():
@@ -235,14 +242,17 @@ class Cluster(World):
         return "\n".join(lines)
 
     def connected(self, *names):
-        client = Client(self)
+        client, found, cursor = Client(self), set(), ""
         try:
-            workers = client.call("GET", "/api/v1/workers")[1]["items"]
+            while cursor is not None:
+                page = client.call("GET", f"/api/v1/workers?limit=500{cursor}")[1]
+                found |= {w["worker_id"] for w in page["items"] if w["connected"]}
+                cursor = page["next_cursor"] and f"&cursor={page['next_cursor']}"
         except OSError:
             return False
         finally:
             client.close()
-        return set(names) <= {w["worker_id"] for w in workers if w["connected"]}
+        return set(names) <= found
 
     def wait_connected(self, *names):
         eventually(lambda: self.connected(*names), f"{self.name}: {names} are connected", 30 * self.slowness)
@@ -252,6 +262,9 @@ class Cluster(World):
             return "\n".join((self.dir / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
+
+    def count_in_log(self, name, text):
+        return (self.dir / f"{name}.log").read_text(errors="replace").count(text)
 
     # ---- load
 
@@ -436,6 +449,8 @@ class Cluster(World):
 
     def close(self):
         self.over.set()
+        for helper in self.helpers:
+            helper.stop()
         for name, (child, _, _) in list(self.children.items()):
             if child.poll() is None:
                 child.send_signal(signal.SIGCONT)

@@ -1,13 +1,13 @@
 """The judge: compares what the jobs wrote, what clients were told, and what the database says at the end.
 
 Pure functions over plain data, so that `selftest.py` can feed them doctored evidence. `Evidence.of` gathers the real
-one. The checks of the database alone stand in `database_faults`: `orchestrator server check` is to take their place.
+one. What the database alone can show, `orchestrator server check` looks for.
 """
 import collections
 import dataclasses
+import json
 import pathlib
 import re
-import sqlite3
 import subprocess
 
 FINAL = ("succeeded", "failed", "cancelled", "expired", "skipped")
@@ -239,34 +239,20 @@ def losses(e):
     return collections.Counter(ev["data"].get("reason") for ev in e.events if ev["type"] == "attempt.lost")
 
 
-def database_faults(data_dir):
-    """I3 and I19 on the files of a coordinator that has ended, read-only."""
-    for name in ("orchestrator.db", "output.db"):
-        base = sqlite3.connect(f"file:{pathlib.Path(data_dir) / name}?mode=ro", uri=True)
-        try:
-            for (line,) in base.execute("PRAGMA integrity_check"):
-                if line != "ok":
-                    yield f"I19: {name}: {line}"
-            if name == "orchestrator.db":
-                yield from main_database_faults(base)
-        finally:
-            base.close()
-
-
-def main_database_faults(base):
-    queries = {
-        "I3: runs with two live attempts": "SELECT count(*) FROM (SELECT run FROM attempts WHERE state <= 2 "
-                                           "GROUP BY run HAVING count(*) > 1)",
-        "I5: final runs with a live attempt": "SELECT count(*) FROM attempts a JOIN runs r ON r.id = a.run "
-                                              "WHERE a.state <= 2 AND r.state >= 4",
-        "I4: leases above the counter": "SELECT count(*) FROM attempts, progress WHERE lease > lease_counter",
-        "I19: runs counted wrong": "SELECT count(*) FROM run_counts c WHERE c.count <> "
-                                   "(SELECT count(*) FROM runs r WHERE r.state = c.state)",
-    }
-    for what, query in queries.items():
-        (count,) = base.execute(query).fetchone()
-        if count:
-            yield f"{what}: {count}"
+def database_faults(data_dir, binary, env):
+    """What `orchestrator server check` finds in the files of a coordinator that has ended."""
+    done = subprocess.run([str(binary), "server", "check", "--data-dir", str(data_dir), "-o", "json"], env=env,
+                          capture_output=True, text=True)
+    try:
+        findings = json.loads(done.stdout)
+    except ValueError:
+        yield f"I19: server check ended with {done.returncode}: {done.stdout}{done.stderr}"
+        return
+    for finding in findings:
+        if not finding["ok"]:
+            yield f"{finding['id']}: server check says {finding}"
+    if done.returncode != 0 and all(finding["ok"] for finding in findings):
+        yield f"I19: server check found nothing and ended with {done.returncode}: {done.stderr}"
 
 
 # ---- I22: nothing is left behind

@@ -58,7 +58,7 @@ def run_one(name, often, seed):
 
 def verdict(cluster, scenario, often, report):
     from judge import Evidence, database_faults, judge, leftovers, losses, open_files
-    from harness import eventually
+    from harness import BINARY, eventually
 
     if scenario.prepare:
         scenario.prepare(cluster)
@@ -81,7 +81,7 @@ def verdict(cluster, scenario, often, report):
     report["faults"] += judge(evidence)
     report["figures"] = figures(cluster, evidence, losses(evidence))
     report["faults"] += shut_down(cluster, scenario.workers)
-    report["faults"] += list(database_faults(cluster.files()))
+    report["faults"] += list(database_faults(cluster.files(), BINARY, cluster.env))
 
 
 def figures(cluster, e, lost):
@@ -194,6 +194,7 @@ def main():
         return run_one(options.one[0], int(options.one[1]), options.seed)
     from scenarios import SCENARIOS
     from selftest import selftest
+    from harness import compiler  # scenarios leads there
     unknown = set(options.scenario) - SCENARIOS.keys()
     if unknown:
         sys.exit(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
@@ -201,10 +202,13 @@ def main():
     for name in [n for n, s in chosen.items() if s.needs_root and os.geteuid() != 0]:
         print(f"skip {name}: mounting a file system of its own needs root")
         del chosen[name]
+    for name in [n for n, s in chosen.items() if s.needs_compiler and not compiler()]:
+        print(f"skip {name}: calls that fail on request need a C compiler")
+        del chosen[name]
     passed, failures = selftest()
     for failure in failures:
         print(f"FAIL judge: {failure}")
-    print(f"ok   judge: {passed} doctored ledgers and databases were told from sound ones")
+    print(f"ok   judge: {passed} doctored ledgers and records were told from sound ones")
     clusters = Clusters(options, amounts(options, chosen))
     clusters.run()
     summary(clusters.reports, chosen, options.seed)

@@ -6,12 +6,16 @@ A pause with a length from the scenario's generator is the schedule of its fault
 import dataclasses
 import errno
 import os
+import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 
-from cluster import HERE, Client, eventually
+from cluster import HERE, ROOT, Client, eventually
+from harness import FailingCalls
+from light import LightWorkers
 from proxy import Proxy
 
 PATIENT = ("--ping-timeout", "2s", "--close-timeout", "1s")
@@ -26,6 +30,7 @@ class Scenario:
     kills: str = ""  # the kind of kills that `often` counts
     prepare: object = None  # starts coordinator and workers its own way
     needs_root: bool = False
+    needs_compiler: bool = False
 
 
 SCENARIOS = {}
@@ -334,6 +339,180 @@ def full_disk(cluster, often):
         for key, body in asked.items():  # what was not answered may have been taken all the same
             cluster.submit(client, key, body)
         cluster.wait_progress()
+
+
+# ---- calls that the kernel refuses
+
+def start_with_failing_calls(cluster):
+    cluster.calls = FailingCalls(cluster.dir)
+    prefix = ("env", *(f"{name}={value}" for name, value in cluster.calls.env.items()))
+    cluster.start_coordinator(prefix)
+    for name in ("w1", "w2"):
+        cluster.start_daemon(name, prefix=prefix)
+
+
+@scenario(4, 40, prepare=start_with_failing_calls, needs_compiler=True)
+def slow_disk(cluster, often):
+    """fsync that is slow or hangs: work waits and nothing is lost to the wait. One that fails ends the coordinator with
+    74, and the next one has everything that was acknowledged."""
+    kinds = ("slow fsync", "hung fsync", "killed in a hung fsync", "failed fsync")
+    for number in range(often):
+        kind = kinds[number % len(kinds)]
+        cluster.wait_progress()
+        orders = {"slow fsync": cluster.fate.randint(20, 300), "failed fsync": "eio"}
+        cluster.calls.order("sync", orders.get(kind, "hold"))
+        if kind == "failed fsync":
+            eventually(lambda: cluster.process("server").poll() is not None, "the coordinator ends",
+                       30 * cluster.slowness)
+            code = cluster.process("server").returncode
+            expect(code == 74, f"after a failed fsync the coordinator ended with {code}:\n{cluster.tail('server')}")
+        else:
+            pause(cluster, 0.2, 2.0)
+            expect(cluster.process("server").poll() is None, f"the coordinator ended:\n{cluster.tail('server')}")
+        if kind == "killed in a hung fsync":
+            cluster.counts["coordinator"] += cluster.kill("server")
+        cluster.calls.relent("sync")
+        cluster.counts[kind] += 1
+        if cluster.process("server").poll() is not None:
+            cluster.restart("server")
+            cluster.wait_ready()
+        cluster.wait_connected("w1", "w2")
+    expect(not losses_of(cluster).get("silence"), f"a slow disk made workers silent: {losses_of(cluster)}")
+
+
+def wait_for_error(cluster, client, number, text):
+    """Submits until an attempt cannot be started, and says why."""
+    def refused():
+        key = f"refused-{number}-{cluster.counts['asked in vain']}"
+        cluster.counts["asked in vain"] += 1
+        run_id = cluster.submit(client, key, cluster.body("fails"))
+        run = client.until_answered("GET", f"/api/v1/runs/{run_id}?wait=5")[1]
+        return any(text in (attempt.get("error") or "") for attempt in run["attempts"])
+    eventually(refused, f"an attempt ends with {text}", 60 * cluster.slowness)
+
+
+@scenario(4, 40, prepare=start_with_failing_calls, needs_compiler=True)
+def no_new_process(cluster, often):
+    """fork is refused, for want of processes or memory: what cannot be started says so, and work goes on after."""
+    client = Client(cluster)
+    for number in range(often):
+        error = (errno.EAGAIN, errno.ENOMEM)[number % 2]
+        cluster.wait_progress()
+        cluster.calls.order("spawn", error)
+        wait_for_error(cluster, client, number, os.strerror(error))
+        cluster.calls.relent("spawn")
+        cluster.counts[errno.errorcode[error]] += 1
+        cluster.wait_progress(5)
+
+
+@scenario(6, 45)
+def no_descriptor_left(cluster, often):
+    """EMFILE in the coordinator, a daemon or a supervisor, while they need descriptors: said, survived, and well again
+    after."""
+    client = Client(cluster)
+    for number in range(often):
+        victim = ("server", "w1", "supervisor of w1")[number % 3]
+        said_in = "w1" if victim == "w1" else "server"
+        cluster.wait_progress()
+        pid = cluster.supervisor("w1") if number % 3 == 2 else cluster.process(victim).pid
+        said = cluster.count_in_log(said_in, "Too many open files")
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        most = 4 if number % 3 == 2 else before[1]  # a supervisor raises it as far as it may
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (4, most))
+        if victim == "server":
+            cluster.counts["daemon"] += cluster.kill("w2")  # the next one finds no place
+            cluster.restart("w2")
+        elif victim == "w1":
+            cluster.counts["coordinator"] += cluster.kill("server")  # it has to dial
+            cluster.restart("server")
+        if said_in == victim:
+            eventually(lambda: cluster.count_in_log(victim, "Too many open files") > said,
+                       f"{victim} says what it lacks", 30 * cluster.slowness)
+        else:
+            wait_for_error(cluster, client, number, os.strerror(errno.EMFILE))
+        pause(cluster, 0.0, 1.0)
+        for name in ("server", "w1"):
+            expect(cluster.process(name).poll() is None, f"{name} ended:\n{cluster.tail(name)}")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        cluster.counts[f"EMFILE of {victim}"] += 1
+        cluster.wait_ready()
+        cluster.wait_connected("w1", "w2")
+
+
+# ---- many workers
+
+def start_light_workers(cluster):
+    """200 of them, in this process: what is tried is the coordinator."""
+    cluster.body = lambda kind=None: {"command": ["light"], "retry": {"max_lost": 100, "backoff": "20ms"}}
+    cluster.start_coordinator()
+    cluster.light = LightWorkers(cluster, 200)
+    cluster.helpers.append(cluster.light)
+    cluster.wait_connected(*cluster.light.names)
+
+
+@scenario(3, 30, workers=(), prepare=start_light_workers)
+def many_workers(cluster, often):
+    """kill -9 of a coordinator with 200 workers at work: all are back, and nothing is lost or done twice."""
+    for _ in range(often):
+        cluster.wait_progress(20)
+        pause(cluster, 0.1, 0.6)
+        cluster.counts["coordinator"] += cluster.kill("server")
+        cluster.restart("server")
+        cluster.wait_ready()
+        cluster.wait_connected(*cluster.light.names)
+        cluster.counts["reconnect storms"] += 1
+
+
+# ---- an upgrade
+
+def schemas():
+    """The fixtures of every schema that was ever landed, oldest first; the last one is today's."""
+    found = (ROOT / "tests/support/fixtures").glob("schema_v*.db")
+    return sorted(found, key=lambda file: int(file.stem.removeprefix("schema_v")))
+
+
+def make_old(cluster, fixture):
+    """The coordinator's main database as that version would have left it: its tables, with the rows of now."""
+    now, old = cluster.data / "orchestrator.db", cluster.data / "old.db"
+    shutil.copy(fixture, old)
+    with sqlite3.connect(old) as base:
+        base.execute("ATTACH ? AS now", (str(now),))
+        tables = [name for (name,) in base.execute(
+            "SELECT name FROM main.sqlite_schema WHERE type='table' AND name NOT LIKE 'sqlite_%'").fetchall()]
+        for table in tables:
+            columns = [[row[1] for row in base.execute(f"PRAGMA {schema}.table_info({table})")]
+                       for schema in ("main", "now")]
+            shared = ",".join(name for name in columns[0] if name in columns[1])
+            base.execute(f"DELETE FROM main.{table}")
+            base.execute(f"INSERT INTO main.{table}({shared}) SELECT {shared} FROM now.{table}")
+        base.commit()
+        base.execute("DETACH now")
+        base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    base.close()
+    for name in ("orchestrator.db-wal", "orchestrator.db-shm"):
+        (cluster.data / name).unlink(missing_ok=True)
+    old.chmod(0o600)
+    old.rename(now)
+
+
+@scenario(3, 30)
+def upgrade(cluster, often):
+    """A coordinator of an older version is killed at work; the new one takes its database over, and is itself killed
+    somewhere in that. Nothing that the old one acknowledged is lost."""
+    older = schemas()[:-1]
+    expect(older, "there is a schema older than today's")
+    for number in range(often):
+        cluster.wait_progress(5)
+        pause(cluster, 0.0, 0.4)
+        cluster.counts["coordinator"] += cluster.kill("server")
+        make_old(cluster, older[number % len(older)])
+        cluster.restart("server")
+        pause(cluster, 0.0, 0.15)
+        cluster.counts["coordinator"] += cluster.kill("server")
+        cluster.restart("server")
+        cluster.wait_ready()
+        cluster.counts["upgrades"] += 1
+        cluster.wait_connected("w1", "w2")
 
 
 # ---- two of a kind

@@ -40,6 +40,32 @@ def free_port():
         return s.getsockname()[1]
 
 
+def compiler():
+    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang", "clang-19"))), None)
+
+
+class FailingCalls:
+    """System calls that fail or hang on request, in processes that are started with `env`: see failing_calls.c. Needs a
+    compiler()."""
+
+    def __init__(self, directory):
+        self.orders = directory / "failing-calls"
+        self.orders.mkdir()
+        library = directory / "failing_calls.so"
+        self.env = {"LD_PRELOAD": str(library), "FAILING_CALLS": str(self.orders)}
+        subprocess.run([compiler(), "-shared", "-fPIC", "-O1", "-o", str(library),
+                        str(ROOT / "tests/support/failing_calls.c"), "-ldl"], check=True)
+
+    def order(self, call, what):
+        """Whole or not at all: a process may read it at any moment."""
+        draft = self.orders / f"{call}.new"
+        draft.write_text(str(what))
+        draft.rename(self.orders / call)
+
+    def relent(self, call):
+        (self.orders / call).unlink(missing_ok=True)
+
+
 class Process:
     """A child process whose stderr is collected line by line."""
 

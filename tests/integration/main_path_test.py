@@ -144,6 +144,19 @@ class MainPath(WorldTest):
         final = self.world.wait_final(run["id"])
         self.assertEqual(final["attempts"][0]["worker_id"], "w2")
 
+    def test_a_run_that_no_worker_starts_in_time_expires(self):
+        self.world.start_worker()
+        needs = ["--require", "os=none", "--start-within", "1s"]
+        done = self.world.cli("submit", *needs, "--wait", "--", "true", check=False)
+        self.assertEqual(done.returncode, 125, done.stderr)
+        self.assertIn("expired", done.stderr)
+        run = self.world.run("last")
+        self.assertEqual((run["state"], run["reason"], run["attempts"]), ("expired", "start_within", []))
+        waiting = self.world.submit(command=["true"], requires={"labels": {"os": "none"}}, start_within="1h")
+        reasons = self.world.api("GET", f"/api/v1/runs/{waiting['id']}/why", expect=200)[1]["reasons"]
+        self.assertEqual([r["code"] for r in reasons], ["no_matching_labels", "expires"])
+        self.assertIsNotNone(reasons[1]["until"])
+
     def test_cancel_ends_a_queued_run_at_once_and_a_running_one_with_its_children(self):
         queued = self.world.submit(command=["true"])
         self.world.cli("run", "cancel", queued["id"])

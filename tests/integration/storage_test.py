@@ -1,14 +1,16 @@
 """Backup, restore, check and status as operators use them, and a disk that runs full under a running coordinator."""
+import http.client
 import json
 import os
 import pathlib
+import select
 import shutil
 import sqlite3
 import subprocess
 import threading
 import unittest
 
-from harness import BINARY, ROOT, WorldTest, eventually
+from harness import BINARY, LIMIT, ROOT, FailingCalls, WorldTest, compiler, eventually
 
 MIB = 1024 * 1024
 
@@ -220,6 +222,61 @@ class FullDisk(WorldTest):
         world.start_server(data="disk/data")
         self.assertEqual(world.run(run["id"])["state"], "queued")
         self.assertEqual(self.submit_status()[0], 507)
+
+
+class HeldDisk(WorldTest):
+    """A disk whose fsync does not return: row 26 of the guarantees."""
+
+    MOST = 400  # submissions of half a MiB; 64 MiB may wait for the disk
+
+    def ask(self, number):
+        """Sends a submission and leaves its answer for later."""
+        body = json.dumps({"command": ["cat"], "stdin": f"{number} " + "x" * 500_000, "hold": True})
+        asked = http.client.HTTPConnection("127.0.0.1", self.world.port, timeout=LIMIT)
+        asked.request("POST", "/api/v1/runs", body,
+                      {"Authorization": f"Bearer {self.world.token()}", "Content-Type": "application/json"})
+        self.addCleanup(asked.close)
+        return asked
+
+    def test_submissions_behind_64_mib_that_wait_for_the_disk_are_refused_and_none_is_lost(self):
+        world = self.world
+        if not compiler():
+            self.skipTest("no C compiler: a disk that holds its fsync cannot be made")
+        calls = FailingCalls(world.dir)
+        world.env |= calls.env
+        world.start_server()
+        calls.order("sync", "hold")
+        waiting = []
+
+        def answered(patience=0.0):
+            return select.select([asked.sock for asked in waiting], [], [], patience)[0]
+
+        def refused():
+            waiting.append(self.ask(len(waiting)))
+            self.assertLess(len(waiting), self.MOST, "nothing is refused")
+            return answered(0.02)
+        eventually(refused, "a submission is refused")
+        early = answered()
+        for asked in [asked for asked in waiting if asked.sock in early]:
+            waiting.remove(asked)
+            answer = asked.getresponse()
+            self.assertEqual(answer.status, 503, "nothing else is answered before the disk took it")
+            self.assertIn("waiting for the disk", answer.read().decode())
+        self.assertEqual(world.api("GET", "/healthz")[0], 200)
+
+        calls.relent("sync")
+        ids = set()
+        for asked in waiting:
+            answer = asked.getresponse()
+            self.assertIn(answer.status, (201, 503))  # some may have come when the 64 MiB were full
+            if answer.status == 201:
+                ids.add(json.loads(answer.read())["id"])
+        self.assertGreaterEqual(len(ids), 64 * MIB // 501_000)
+        self.assertEqual(world.submit(command=["true"], hold=True)["state"], "queued")
+        world.server.kill()
+        world.start_server()
+        for run_id in ids:
+            self.assertEqual(world.run(run_id)["state"], "queued")
 
 
 if __name__ == "__main__":

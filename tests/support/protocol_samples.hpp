@@ -238,6 +238,7 @@ inline run_spec maker::spec() {
   if (coin()) s.timeout = milliseconds{1000 + below(1'000'000'000)};
   if (coin()) s.kill_grace = milliseconds{below(3'600'001)};
   s.lost_after = maybe(milliseconds{2000 + below(80'000'000)});
+  s.start_within = maybe(milliseconds{1000 + below(1'000'000'000)});
   if (coin()) s.on_lease_lost = on_lease_lost::kill;
   s.at_most_once = coin();
   if (coin()) s.output_limit = below(limits::output_max + 1);

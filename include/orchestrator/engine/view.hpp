@@ -46,6 +46,7 @@ enum class blocking_code : std::uint8_t {
   waiting_on_worker,  ///< its attempt waits on its worker for a slot
   cancel_requested,   ///< its attempt is being ended
   unknown,            ///< at_most_once, and its end cannot be known
+  expires,            ///< beside the others: its start_within ends the wait
 };
 const char* to_string(blocking_code c);
 

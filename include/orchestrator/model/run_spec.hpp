@@ -41,6 +41,8 @@ struct run_spec {
   milliseconds timeout = limits::timeout_default;
   milliseconds kill_grace = limits::kill_grace_default;
   std::optional<milliseconds> lost_after;  ///< the lease TTL of this run; the server's when absent
+  std::optional<milliseconds>
+      start_within;  ///< it expires unless it is started by then; no limit when absent
   orchestrator::on_lease_lost on_lease_lost = on_lease_lost::keep;
   bool at_most_once = false;
   std::uint64_t output_limit = limits::output_default;

@@ -2,7 +2,11 @@
 // rules or say nothing. Short intervals stand in for the defaults of 20, 10 and 5 seconds.
 #include "ws_session.hpp"
 
+#include <functional>
+#include <random>
+
 #include <unistd.h>
+#include <boost/asio/post.hpp>
 
 #include "http_test_server.hpp"
 
@@ -61,7 +65,12 @@ class ws_test_server : public http_test_server {
     endpoint.accepted = [this](std::shared_ptr<websocket> socket, const http_request& head) {
       accepted = socket;
       upgrade = head;
-      socket->start(seen.events());
+      websocket_events events = seen.events();
+      events.message = [this, tell = std::move(events.message)](std::string text) {
+        tell(std::move(text));
+        if (on_message) on_message();
+      };
+      socket->start(std::move(events));
     };
     server->add(std::move(endpoint));
     start();
@@ -72,6 +81,7 @@ class ws_test_server : public http_test_server {
   std::shared_ptr<websocket> accepted;
   http_request upgrade;
   observed seen;
+  std::function<void()> on_message;  // called from inside the handler of each
 };
 
 dial_result dial(net_world& world, dial_request request) {
@@ -440,6 +450,194 @@ TEST_CASE("a close that nobody answers ends at the close timeout") {
   CHECK(close_code_in(peer.received) == 1001);
   CHECK(server.seen.closed[0].code == 1001);
   CHECK(server.seen.closed[0].error == asio::error::timed_out);
+}
+
+TEST_CASE("closes that cross inside what was already read end at once") {
+  // The second text frame lets our close frame leave before the reader comes to the peer's, which lies ready.
+  net_world world;
+  ws_test_server server(world);
+  raw_peer peer(world.io);
+  const auto cross = [&]() -> awaitable<void> {
+    co_await raw_upgrade(peer, server.port);
+    server.on_message = [&] { server.accepted->close(4001, "enough"); };
+    co_await peer.send(frame(text_frame, "one") + frame(text_frame, "two") +
+                       frame(close_frame, std::string("\x03\xe8", 2)));
+    co_await peer.read_to_end();
+    peer.socket.close();
+    co_await eventually(world.io, [&] { return server.closed(); });
+  };
+  world.run(cross());
+  CHECK(server.seen.closed.size() == 1);
+  CHECK_FALSE(server.seen.closed[0].error);  // not the close timeout's
+  CHECK(server.seen.closed[0].code == 4001);
+}
+
+TEST_CASE("whatever a peer does about our close, the end is told once") {
+  using deed = std::function<awaitable<void>(raw_peer&)>;
+  const auto say = [](std::string bytes) -> deed {
+    return [bytes](raw_peer& peer) -> awaitable<void> { co_await peer.send(bytes); };
+  };
+  const auto say_and_leave = [](std::string bytes) -> deed {
+    return [bytes](raw_peer& peer) -> awaitable<void> {
+      co_await peer.send(bytes);
+      peer.socket.close();
+    };
+  };
+  const std::string half_message = frame(text_frame, "0123456789").substr(0, 8);
+  const std::string bye = frame(close_frame, std::string("\x03\xe8", 2));
+  std::string many_pings;
+  for (int i = 0; i < 100; ++i) many_pings += frame(ping_frame, "p");
+  struct row {
+    const char* name;
+    std::string first;  // sent and seen before the close
+    deed then;
+  };
+  const row rows[] = {
+      {"says nothing", "", say("")},
+      {"answers", "", say_and_leave(bye)},
+      {"answers and keeps TCP open", "", say(bye)},
+      {"answers behind other frames", "", say(frame(text_frame, "a") + frame(ping_frame, "p") + bye)},
+      {"answers twice", "", say(bye + bye)},
+      {"closes TCP without a frame", "", say_and_leave("")},
+      {"closes TCP inside a frame", "", say_and_leave(half_message)},
+      {"resets", "",
+       [](raw_peer& peer) -> awaitable<void> {
+         peer.socket.set_option(asio::socket_base::linger(true, 0));
+         peer.socket.close();
+         co_return;
+       }},
+      {"ends its half of TCP", "",
+       [](raw_peer& peer) -> awaitable<void> {
+         peer.socket.shutdown(asio::ip::tcp::socket::shutdown_send);
+         co_return;
+       }},
+      {"breaks the protocol", "", say(frame(0xc1, "x"))},
+      {"answers with a wrong code", "", say(frame(close_frame, std::string("\x03\xe7", 2)))},
+      {"is inside a message and says nothing", half_message, say("")},
+      {"is inside a message and ends it", half_message, say("23456789" + bye)},
+      {"is inside a message and makes it bad UTF-8", half_message, say("\xff\xff\xff\xff\xff\xff\xff\xff")},
+      {"is inside a message and closes TCP", half_message, say_and_leave("")},
+      {"goes on with pings", "", say(many_pings)},
+      {"goes on with pings and answers", many_pings, say(many_pings + bye)},
+      {"goes on with messages", "", say(frame(text_frame, std::string(300'000, 'x')))},
+  };
+  for (const bool paused : {false, true}) {
+    for (const row& r : rows) {
+      CAPTURE(std::string(r.name));
+      CAPTURE(paused);
+      websocket_options options = quick();
+      options.close_timeout = 50ms;
+      net_world world;
+      ws_test_server server(world, options);
+      raw_peer peer(world.io);
+      const auto talk = [&]() -> awaitable<void> {
+        co_await raw_upgrade(peer, server.port);
+        co_await peer.send(frame(text_frame, "here") + r.first);
+        co_await eventually(world.io, [&] { return !server.seen.messages.empty(); });
+        server.accepted->pause_reading(paused);
+        server.accepted->close(4001, "enough");
+        server.accepted->close(4002, "a second close changes nothing");
+        co_await peer.read_until(std::string(1, static_cast<char>(close_frame)));
+        co_await r.then(peer);
+        co_await eventually(world.io, [&] { return server.closed(); });
+      };
+      world.run(talk());
+      world.io.restart();
+      world.io.poll();
+      CHECK(server.seen.closed.size() == 1);
+      CHECK(server.seen.closed[0].code == 4001);
+      CHECK(server.seen.after_closed == 0);
+    }
+  }
+}
+
+TEST_CASE("a close behind messages and a ping that the peer does not take ends at the close timeout") {
+  websocket_options options = quick();
+  options.close_timeout = 50ms;
+  options.max_queue_bytes = 64 * 1024 * 1024;
+  net_world world;
+  ws_test_server server(world, options);
+  raw_peer peer(world.io);
+  const auto stuck = [&]() -> awaitable<void> {
+    co_await raw_upgrade(peer, server.port);
+    for (int i = 0; i < 30; ++i) server.accepted->send(std::string(500'000, 'x'));
+    server.accepted->ping();
+    co_await peer.send(frame(ping_frame, "p"));  // its pong waits behind the messages, too
+    co_await eventually(world.io, [&] { return server.seen.alive > 0; });
+    server.accepted->close(1001, "going away");
+    co_await eventually(world.io, [&] { return server.closed(); });
+  };
+  world.run(stuck());
+  CHECK(server.seen.closed.size() == 1);
+  CHECK(server.seen.closed[0].error == asio::error::timed_out);
+  CHECK(server.accepted->queued_bytes() == 0);
+}
+
+TEST_CASE("close may be called from inside the handlers, and before anything ran") {
+  for (const std::string where : {"message", "alive", "start"}) {
+    CAPTURE(where);
+    net_world world;
+    ws_test_server server(world);
+    const dial_result dialled = dial(world, to(server.ws_url()));
+    REQUIRE(dialled.socket);
+    int closed = 0;
+    websocket_events events;
+    const auto leave = [&](std::string_view here) {
+      if (where == here) dialled.socket->close(4001, "enough");
+    };
+    events.message = [&](std::string) { leave("message"); };
+    events.alive = [&](std::optional<boot_time>) { leave("alive"); };
+    events.closed = [&](close_info) { ++closed; };
+    dialled.socket->start(events);
+    leave("start");
+    server.accepted->send("x");
+    server.accepted->ping();
+    world.run(eventually(world.io, [&] { return closed > 0 && server.closed(); }));
+    CHECK(closed == 1);
+    CHECK(server.seen.closed.size() == 1);
+    CHECK(server.seen.closed[0].code == 4001);
+  }
+}
+
+TEST_CASE("however two ends ping, talk, pause and close across each other, each is told its end once") {
+  std::mt19937 dice(1);
+  const auto one_of = [&](int n) { return std::uniform_int_distribution<int>(0, n - 1)(dice); };
+  websocket_options options = quick();
+  options.close_timeout = 50ms;
+  net_world world;
+  ws_test_server server(world, options);
+  for (int round = 0; round < 300; ++round) {
+    CAPTURE(round);
+    server.seen = {};
+    const dial_result dialled = dial(world, to(server.ws_url(), options));
+    REQUIRE(dialled.socket);
+    observed mine;
+    dialled.socket->start(mine.events());
+    const auto act = [&](websocket& end) {
+      switch (one_of(8)) {
+        case 0: end.close(4001, "enough"); break;
+        case 1: end.ping(); break;
+        case 2: end.pause_reading(one_of(2) == 0); break;
+        case 3: end.send(std::string(static_cast<std::size_t>(one_of(100'000)), 'x')); break;
+        default: end.send("x"); break;
+      }
+    };
+    const auto walk = [&]() -> awaitable<void> {
+      for (int steps = one_of(30); steps > 0; --steps) {
+        act(one_of(2) == 0 ? *server.accepted : *dialled.socket);
+        for (int turns = one_of(4); turns > 0; --turns) co_await asio::post(world.io, asio::use_awaitable);
+      }
+      if (one_of(2) == 0) server.accepted->close(4002, "the last word");
+      if (one_of(2) == 0) co_await asio::post(world.io, asio::use_awaitable);
+      dialled.socket->close(4003, "the last word");
+      server.accepted->pause_reading(false);
+      co_await eventually(world.io, [&] { return server.closed() && !mine.closed.empty(); });
+    };
+    world.run(walk());
+    CHECK(server.seen.closed.size() == 1);
+    CHECK(mine.closed.size() == 1);
+    CHECK(server.seen.after_closed + mine.after_closed == 0);
+  }
 }
 
 TEST_CASE("a peer that closes with a frame but keeps TCP open is let go at the close timeout") {

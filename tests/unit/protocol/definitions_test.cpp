@@ -49,7 +49,8 @@ TEST_CASE("a job file with every key is read") {
   const auto j = decode_job(read(R"({
     "name": "nightly-report", "description": "Yesterday's figures.", "script": "jobs/report.py",
     "args": "--day yesterday", "env": {"MODE": "full"}, "cwd": "/srv", "stdin": "x", "timeout": "30m",
-    "kill_grace": 5, "lost_after": "90s", "on_lease_lost": "kill", "output_limit": 1024, "priority": -5,
+    "kill_grace": 5, "lost_after": "90s", "start_within": "2h",
+    "on_lease_lost": "kill", "output_limit": 1024, "priority": -5,
     "queue": "reports", "tags": {"team": "a"},
     "retry": {"max_attempts": 3, "max_lost": 2, "backoff": "10s", "max_backoff": "5m"},
     "requires": {"labels": {"os": "linux"}},
@@ -61,6 +62,7 @@ TEST_CASE("a job file with every key is read") {
   CHECK(j->spec.timeout == std::chrono::minutes{30});
   CHECK(j->spec.kill_grace == seconds{5});
   CHECK(j->spec.lost_after == seconds{90});
+  CHECK(j->spec.start_within == std::chrono::hours{2});
   CHECK(j->spec.on_lease_lost == on_lease_lost::kill);
   CHECK(j->spec.retry == retry_policy{3, 2, seconds{10}, std::chrono::minutes{5}});
   CHECK(j->spec.required_labels == std::map<std::string, std::string>{{"os", "linux"}});
@@ -237,6 +239,8 @@ TEST_CASE("durations are texts or seconds within their bounds (J8)") {
   CHECK(fault_at(command_job(R"("kill_grace":"2h")")) == "bad_field /kill_grace");
   CHECK(fault_at(command_job(R"("lost_after":"1s")")) == "bad_field /lost_after");
   CHECK(fault_at(command_job(R"("lost_after":"25h")")) == "bad_field /lost_after");
+  CHECK(fault_at(command_job(R"("start_within":"0s")")) == "bad_field /start_within");
+  CHECK(fault_at(command_job(R"("start_within":"31d")")) == "bad_field /start_within");
 }
 
 TEST_CASE("retries are bounded and their backoffs in order (J9)") {

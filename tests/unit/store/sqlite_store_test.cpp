@@ -125,6 +125,30 @@ TEST_CASE("a directory in use is refused with the process that uses it") {
   CHECK(refusal_of(base.path() / "data") == 0);
 }
 
+TEST_CASE("a coordinator whose term is over commits nothing, even if the lock did not hold") {
+  const temporary_directory base;
+  std::string errors;
+  const int status = in_child(
+      [&] {
+        progress_monitor monitor;
+        auto first = open_sqlite_store(base.path() / "data", day_zero, monitor.events());
+        first->store_ptr->commit({1, {put_run{sample_run(1)}}});
+        if (!monitor.wait_persisted(1)) ::_exit(3);
+        fs::remove(base.path() / "data" / "lock");  // somebody knew better
+        auto second = open_sqlite_store(base.path() / "data", day_zero, {});
+        if (!second || second->snapshot.term != 2) ::_exit(4);
+        first->store_ptr->commit({2, {put_run{sample_run(2)}}});
+        monitor.wait_persisted(2);
+      },
+      errors);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 74);
+  CHECK(errors.find("term") != std::string::npos);
+  auto opened = open_sqlite_store(base.path() / "data", day_zero, {});
+  REQUIRE(opened.has_value());
+  CHECK(opened->snapshot.last_number == 1);
+}
+
 TEST_CASE("a database of a newer schema is refused and left as it is") {
   const temporary_directory base;
   const fs::path file = base.path() / "data" / main_file;

@@ -413,6 +413,28 @@ TEST_CASE_TEMPLATE("a row without a run goes on to later instants, and is kept w
   d.read([&](reader& q) { CHECK(q.list_instants("j", std::nullopt, 10).size() == 1); });
 }
 
+TEST_CASE_TEMPLATE(
+    "what was decided ahead of a schedule's cursor is read at a start, however long ago that was", Driver,
+    sqlite_driver, memory_driver) {
+  Driver d;
+  job behind;  // a clock that was wrong decided ahead of it
+  behind.name = "behind";
+  behind.cursor = day_zero + 1h;
+  job passed = behind;
+  passed.name = "passed";
+  passed.cursor = day_zero + 100h;
+  std::vector<mutation> rows{put_job{behind, "{}"}, put_job{passed, "{}"}};
+  for (const char* name : {"behind", "passed"}) {
+    for (int hour = 0; hour < 4; ++hour)
+      rows.push_back(put_instant{name, day_zero + std::chrono::hours{hour}, instant_outcome::ran,
+                                 id_number(static_cast<std::uint64_t>(hour + 1)), ""});
+  }
+  d.commit(std::move(rows));
+  const snapshot s = d.restart(day_zero + 24h * 400);
+  CHECK(instants_of(s.instants.at("behind")) == std::vector<wall_time>{day_zero + 2h, day_zero + 3h});
+  CHECK(instants_of(s.instants.at("passed")) == std::vector<wall_time>{day_zero + 3h});  // the newest
+}
+
 TEST_CASE_TEMPLATE("what a wrong clock decided is withdrawn, but for the runs", Driver, sqlite_driver,
                    memory_driver) {
   Driver d;

@@ -256,6 +256,22 @@ TEST_CASE("when the supervisor is killed its job is killed too and reported lost
   CHECK(result_of(peer, 4).status == result_status::lost);
 }
 
+TEST_CASE("a coordinator that has stopped answering keeps no worker that is to end") {
+  for (const bool by_signal : {true, false}) {
+    CAPTURE(by_signal);
+    const temporary_directory tmp;
+    worker_peer peer;
+    worker_process daemon(options_for(tmp, peer), tmp.path);
+    REQUIRE(registered(peer, 1));
+    if (by_signal)
+      daemon.signal(SIGTERM);
+    else
+      ::kill(supervisor_of(tmp.path / "work/supervisor.lock"), SIGKILL);
+    CHECK(daemon.wait() ==
+          (by_signal ? 0 : 70));  // meanwhile the peer, which lives in this thread, does nothing
+  }
+}
+
 TEST_CASE("what cannot be used is refused before anything starts") {
   const temporary_directory tmp;
   worker_peer peer;
