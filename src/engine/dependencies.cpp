@@ -34,6 +34,17 @@ void settle(core& c, const dependent& d, run_state end) {
   if (--r->details->waits_for == 0) place_run(c, *r);
 }
 
+// Those that were cancelled, or wait no longer, leave the list only when it is full.
+bool has_too_many_dependents(core& c, const run_id& id) {
+  const auto waiting = c.dependents.find(id);
+  if (waiting == c.dependents.end() || waiting->second.size() < limits::dependents) return false;
+  std::erase_if(waiting->second, [&](const dependent& d) {
+    const run_entry* r = c.runs.find(d.run);
+    return r == nullptr || is_final(r->state) || r->details->waits_for == 0;
+  });
+  return waiting->second.size() >= limits::dependents;
+}
+
 }  // namespace
 
 bool is_open(const core& c, const run_id& id) {
@@ -49,7 +60,7 @@ std::optional<std::size_t> unknown_dependency(const core& c, const submit_run& i
   return std::nullopt;
 }
 
-std::optional<refusal> refuse_dependencies(const core& c, const submit_run& in) {
+std::optional<refusal> refuse_dependencies(core& c, const submit_run& in) {
   std::set<run_id> seen;
   for (std::size_t i = 0; i < in.after.size(); ++i) {
     const run_id& id = in.after[i].run;
@@ -57,8 +68,7 @@ std::optional<refusal> refuse_dependencies(const core& c, const submit_run& in) 
       return refuse(errc::bad_field, fmt::format("It waits for run {} twice.", to_string(id)),
                     fmt::format("/after/{}/run", i), "Name each run once.");
     }
-    const auto waiting = c.dependents.find(id);
-    if (waiting != c.dependents.end() && waiting->second.size() >= limits::dependents) {
+    if (has_too_many_dependents(c, id)) {
       return refuse(errc::limit,
                     fmt::format("{} runs wait for run {} already.", limits::dependents, to_string(id)),
                     fmt::format("/after/{}/run", i), "Let them wait for one run that waits for it.");

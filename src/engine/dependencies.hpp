@@ -16,7 +16,7 @@ bool is_open(const core& c, const run_id& id);
 /// The first of `after` whose state is not known here: its row must be looked up.
 std::optional<std::size_t> unknown_dependency(const core& c, const submit_run& in);
 /// A fault of the list itself: a run named twice, or too many that wait for one.
-std::optional<refusal> refuse_dependencies(const core& c, const submit_run& in);
+std::optional<refusal> refuse_dependencies(core& c, const submit_run& in);
 
 /// Files a new run under each open run it waits for.
 void wait_for_others(core& c, run_entry& r);

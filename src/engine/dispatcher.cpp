@@ -431,12 +431,12 @@ std::size_t dispatcher::queued() const {
   return sum;
 }
 
-std::size_t dispatcher::ready_in(const limiter& queue) const {
-  std::size_t sum = 0;
+std::unordered_map<const limiter*, std::size_t> dispatcher::ready_by_queue() const {
+  std::unordered_map<const limiter*, std::size_t> sums;
   for (const auto& [what, c] : classes_) {
-    if (!c->uses.empty() && c->uses.front().what == &queue) sum += c->size;
+    if (!c->uses.empty()) sums[c->uses.front().what] += c->size;
   }
-  return sum;
+  return sums;
 }
 
 std::optional<std::string> dispatcher::check() const {

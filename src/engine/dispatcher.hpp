@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 #include <vector>
 
 #include <orchestrator/base/ids.hpp>
@@ -156,8 +157,8 @@ class dispatcher {
   rank rank_of(const requirement_class& c, const run_entry& r) const;
   /// No waiting run stands before it.
   bool is_first(const rank& place) const;
-  /// Runs that wait in a queue, and for nothing of their own.
-  std::size_t ready_in(const limiter& queue) const;
+  /// For each queue, its runs that wait for nothing of their own. One walk for all of them.
+  std::unordered_map<const limiter*, std::size_t> ready_by_queue() const;
   /// The first broken invariant of the indexes, or nothing.
   std::optional<std::string> check() const;
 

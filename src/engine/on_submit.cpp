@@ -72,6 +72,7 @@ run_origin origin_of(core& c, const submit_run& in) {
 
 // Everything but the key is settled here. The run exists when this returns true.
 void create_and_answer(core& c, const submit_run& in) {
+  if (in.replay_only) return respond(c, in.request, refuse(errc::not_found, "This idempotency key is new."));
   if (auto wrong = check(c, in.what)) return respond(c, in.request, std::move(*wrong));
   if (auto wrong = refuse_dependencies(c, in)) return respond(c, in.request, std::move(*wrong));
   if (const auto unknown = unknown_dependency(c, in)) return fetch_run(c, in.after[*unknown].run, in);

@@ -76,9 +76,11 @@ result<std::vector<upcoming_instant>> live_view::next_instants(const std::string
 
 std::vector<queue_status> live_view::queues() const {
   std::vector<queue_status> list;
+  const auto ready = core_.places.ready_by_queue();
   for (const auto& [key, l] : core_.places.limiters()) {
     if (l.kind != limiter_kind::queue) continue;
-    queue_status s{l.settings, core_.places.ready_in(l), l.running};
+    const auto waiting = ready.find(&l);
+    queue_status s{l.settings, waiting == ready.end() ? 0 : waiting->second, l.running};
     if (!l.settings.is_plain() || s.waiting > 0 || s.running > 0) list.push_back(std::move(s));
   }
   return list;

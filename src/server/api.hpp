@@ -25,6 +25,7 @@ struct api {
   coordinator& core;
   wall_time started_at;
   std::string version;
+  bool retrying_many = false;  ///< a bulk retry looked at what was retried before, and has not retried yet
 };
 
 void add_run_routes(net::http_server& http, api& a);

@@ -200,6 +200,17 @@ result<store::run_filter> decode_body_filter(const json::object& body) {
   return filter;
 }
 
+class raised_flag {
+ public:
+  explicit raised_flag(bool& flag) : flag_(flag) { flag_ = true; }
+  ~raised_flag() { flag_ = false; }
+  raised_flag(const raised_flag&) = delete;
+  raised_flag& operator=(const raised_flag&) = delete;
+
+ private:
+  bool& flag_;
+};
+
 asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
@@ -209,6 +220,12 @@ asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
   if (!filter) co_return reply(a, filter.error());
   const auto dry = dry_run_of(*body);
   if (!dry) co_return reply(a, dry.error());
+  // Two that look at the same time would both find the same runs not retried yet.
+  if (a.retrying_many) {
+    co_return reply(
+        a, refusal{errc::unavailable, "another bulk retry is under way", "", "try again in a second"});
+  }
+  const raised_flag busy(a.retrying_many);
   const store::run_filter wanted = *filter;
   std::function<ended_runs(store::reader&)> query = [wanted](store::reader& reader) {
     return find_ended(reader, wanted);
@@ -328,14 +345,15 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
         a, refusal{errc::unavailable, "too much work is waiting for the disk", "", "try again in a second"});
   }
   engine::submit_run request;
-  for (std::size_t i = 0; i < what.after.size(); ++i) {
+  std::optional<refusal> unresolved;
+  for (std::size_t i = 0; i < what.after.size() && !unresolved; ++i) {
     const auto id = co_await resolve_run_id(a, what.after[i].run);
-    if (!id) {
-      refusal wrong = id.error();
-      wrong.pointer = fmt::format("/after/{}/run", i);
-      co_return reply(a, wrong);
+    if (id) {
+      request.after.push_back({*id, what.after[i].on});
+    } else {
+      unresolved = id.error();
+      unresolved->pointer = fmt::format("/after/{}/run", i);
     }
-    request.after.push_back({*id, what.after[i].on});
   }
   request.what = std::move(what);
   request.fingerprint = hash64(r.path + "\n" + r.body);
@@ -349,7 +367,12 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
     }
     request.idempotency_key = *key;
   }
+  if (unresolved && request.idempotency_key.empty()) co_return reply(a, *unresolved);
+  // What a name meant the first time it may not mean any more; the key's run is the answer all the same.
+  request.replay_only = unresolved.has_value();
   engine::answer answer = co_await a.core.ask(std::move(request));
+  const auto* refused = std::get_if<refusal>(&answer.body);
+  if (unresolved && refused != nullptr && refused->code == errc::not_found) co_return reply(a, *unresolved);
   if (const auto* purged = std::get_if<engine::purged_answer>(&answer.body)) {
     json::object o;
     o["id"] = to_string(purged->id);

@@ -32,6 +32,7 @@ struct submit_run {
   std::vector<dependency> after;             ///< `what.after` with ids
   std::string idempotency_key;               ///< empty: none
   std::uint64_t fingerprint = 0;             ///< hash64 of the request body
+  bool replay_only = false;                  ///< makes no run: not_found if the key is new
   std::map<run_id, run_state> ended_before;  ///< of `after`: how those ended that the engine looked up
 };
 struct cancel_run {

@@ -226,12 +226,39 @@ TEST_CASE("no more than 10,000 runs wait for one") {
   world w;
   const run_id first = w.run(command_spec());
   w.checks_each_step = false;
-  for (std::size_t i = 0; i < limits::dependents; ++i) add_after(w, first);
+  const run_id one = add_after(w, first);
+  for (std::size_t i = 1; i < limits::dependents; ++i) add_after(w, first);
   w.check();
   const request_id asked = ask_after(w, {{first, after_condition::ok}});
   w.settle();
   CHECK(refused(w, asked).code == errc::limit);
   CHECK(refused(w, asked).pointer == "/after/0/run");
+  w.cancel(one);  // who waits no longer does not count
+  CHECK(state(w, run_after(w, {{first, after_condition::ok}})) == run_state::queued);
+}
+
+TEST_CASE("a repetition whose names mean nothing any more gets the run of its key") {
+  world w;
+  const run_id first = w.run(command_spec());
+  const request_id asked = ask_after(w, {{first, after_condition::ok}}, "key");
+  w.settle();
+  const run_id made = w.answered<run_answer>(asked)->run.id;
+  for (const bool restarted : {false, true}) {
+    if (restarted) w.restart(1s);
+    submit_run again = submission_after(w, {});
+    again.idempotency_key = "key";
+    again.replay_only = true;
+    w.give(again);
+    w.settle();
+    REQUIRE(w.answered<run_answer>(again.request) != nullptr);
+    CHECK(w.answered<run_answer>(again.request)->run.id == made);
+    again.request = w.ask();
+    again.idempotency_key = "another";
+    w.give(again);
+    w.settle();
+    CHECK(refused(w, again.request).code == errc::not_found);
+  }
+  CHECK(w.disk.runs.size() == 2);
 }
 
 TEST_CASE("a chain of 10,000 runs is skipped when its head fails, a thousand in a step") {
