@@ -304,7 +304,7 @@ void reactivate_run(core& c, run_entry& r) {
 // behind it, stands in.
 void watch_start(core& c, run_entry& r) {
   const auto& within = r.spec->spec.start_within;
-  if (!within || r.delayed || (r.details && r.details->start_by)) return;
+  if (!within || r.delayed || is_final(r.state) || (r.details && r.details->start_by)) return;
   run_details& d = details(r);
   wall_time from = r.submitted_at;
   if (!d.attempts.empty()) {
