@@ -151,6 +151,7 @@ ended_runs find_ended(store::reader& reader, const store::run_filter& filter) {
   for (;;) {
     const auto rows = reader.list_runs(page);
     std::vector<run_id> ids;
+    ids.reserve(rows.size());
     for (const auto& row : rows) ids.push_back(row.run.id);
     const std::set<run_id> before = reader.retried(ids);
     for (const auto& row : rows) {
@@ -209,8 +210,7 @@ asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
   if (!filter) co_return reply(a, filter.error());
   const auto dry = dry_run_of(*body);
   if (!dry) co_return reply(a, dry.error());
-  const store::run_filter wanted = *filter;
-  std::function<ended_runs(store::reader&)> query = [wanted](store::reader& reader) {
+  std::function<ended_runs(store::reader&)> query = [wanted = *filter](store::reader& reader) {
     return find_ended(reader, wanted);
   };
   ended_runs found = co_await a.core.read(std::move(query));
@@ -255,7 +255,7 @@ asio::awaitable<net::http_response> resolve(api& a, net::http_request r) {
   }
   engine::resolve_run request;
   request.as = *state;
-  co_return co_await change_run(a, std::move(r), std::move(request));
+  co_return co_await change_run(a, std::move(r), request);
 }
 
 const char* forecast_text(engine::forecast_kind kind) {
