@@ -373,6 +373,10 @@ void send_message(core& c, message_body body, unacked_message remembered) {
 }
 
 void send_heartbeat(core& c) {
+  c.link.heartbeat_at = c.now.boot + heartbeat_interval(c);
+  // A coordinator that answers pings and acknowledges nothing is told no more: what is on the way is
+  // remembered.
+  if (c.link.unacked.size() >= 2 * window_messages) return;
   protocol::heartbeat m;
   m.worker_id = c.settings.worker_id;
   m.status = c.draining || c.stopping ? "draining" : c.running > 0 ? "busy" : "idle";
@@ -382,7 +386,6 @@ void send_heartbeat(core& c) {
   m.running = static_cast<int>(c.running);
   m.load = c.load.load;
   m.memory_bytes = c.load.memory_bytes;
-  c.link.heartbeat_at = c.now.boot + heartbeat_interval(c);
   send_message(c, std::move(m), about(message_kind::heartbeat));
 }
 

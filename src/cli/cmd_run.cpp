@@ -23,8 +23,22 @@ struct submit_flags {
   run_flags run;
   wait_flags wait;
   std::string name, job, at, in, key;
+  std::vector<std::string> after;
   bool hold = false;
 };
+
+// RUN, or RUN:any and RUN:failed. What RUN may be the server knows.
+json::array after_list(const std::vector<std::string>& words) {
+  json::array out;
+  for (const std::string& word : words) {
+    const std::size_t colon = word.rfind(':');
+    json::object o;
+    o["run"] = word.substr(0, colon);
+    if (colon != std::string::npos) o["on"] = word.substr(colon + 1);
+    out.push_back(std::move(o));
+  }
+  return out;
+}
 
 int submit(session& s, const submit_flags& f) {
   const steady_time until = f.wait.until();
@@ -34,6 +48,7 @@ int submit(session& s, const submit_flags& f) {
   if (!f.at.empty()) body["at"] = f.at;
   if (!f.in.empty()) body["in"] = f.in;
   if (f.hold) body["hold"] = true;
+  if (!f.after.empty()) body["after"] = after_list(f.after);
   // A key of our own makes it safe to ask again when the answer was lost.
   const std::string key = f.key.empty() ? to_string(make_uuid_v4(system_random(), system_random())) : f.key;
   const auto answer =
@@ -52,6 +67,12 @@ void add_submit(CLI::App& parent, selection& chosen) {
   verb->add_option("--at", f->at, "not before this time (RFC 3339)")->type_name("TIME");
   verb->add_option("--in", f->in, "not before this long from now")->type_name("D");
   verb->add_flag("--hold", f->hold, "wait until `run release`");
+  verb->add_option(
+          "--after", f->after,
+          "wait until this run succeeded; RUN:any until it ended, RUN:failed until it failed; skipped if "
+          "that can no longer be; may be repeated")
+      ->type_name("RUN")
+      ->allow_extra_args(false);
   verb->add_option("--idempotency-key", f->key, "the same key makes one run, however often it is sent")
       ->type_name("KEY");
   verb->callback([f, &chosen] { chosen.action = [f](session& s) { return submit(s, *f); }; });
@@ -332,6 +353,25 @@ void add_why(CLI::App& parent, selection& chosen) {
   });
 }
 
+void add_release(CLI::App& parent, selection& chosen) {
+  auto ids = std::make_shared<std::vector<std::string>>();
+  auto after = std::make_shared<bool>(false);
+  CLI::App* verb = add_verb(parent, "release", "let a held run go");
+  verb->add_option("id", *ids, "the runs")->required();
+  verb->add_flag("--after", *after, "and let it wait no longer for other runs");
+  verb->callback([ids, after, &chosen] {
+    chosen.action = [ids, after](session& s) {
+      json::object body;
+      if (*after) body["after"] = true;
+      for (const std::string& id : *ids) {
+        const auto answer = s.api->call("POST", fmt::format("/api/v1/runs/{}/release", url_encode(id)), body);
+        s.out.one(answer.body.as_object(), run_columns(), "id");
+      }
+      return exit_ok;
+    };
+  });
+}
+
 void add_resolve(CLI::App& parent, selection& chosen) {
   auto id = std::make_shared<std::string>();
   auto as = std::make_shared<std::string>();
@@ -371,7 +411,7 @@ void add_run_commands(CLI::App& root, selection& chosen) {
              "end a run; a waiting one never starts, a running one gets TERM, then KILL");
   add_retry(*run, chosen);
   add_action(*run, chosen, "hold", "keep a waiting run from starting");
-  add_action(*run, chosen, "release", "let a held run go");
+  add_release(*run, chosen);
   add_resolve(*run, chosen);
   add_why(*run, chosen);
 }

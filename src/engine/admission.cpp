@@ -9,13 +9,15 @@
 namespace orchestrator::engine {
 namespace {
 
-constexpr std::array<run_gate, 5> gates{
+constexpr std::array<run_gate, 6> gates{
     {{blocking_code::held, [](const core&, const run_entry& r) -> bool { return r.held; }},
      {blocking_code::job_paused, [](const core&, const run_entry& r) { return is_paused(r); }},
      {blocking_code::not_before, [](const core&, const run_entry& r) -> bool { return r.delayed; }},
      {blocking_code::backoff,
       [](const core&, const run_entry& r) { return r.details && r.details->backoff_until.has_value(); }},
-     {blocking_code::overlap, [](const core&, const run_entry& r) { return blocked_by_overlap(r); }}}};
+     {blocking_code::overlap, [](const core&, const run_entry& r) { return blocked_by_overlap(r); }},
+     {blocking_code::dependency,
+      [](const core&, const run_entry& r) { return r.details && r.details->waits_for > 0; }}}};
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 #include <orchestrator/base/planted.hpp>
 #include <orchestrator/engine/engine.hpp>
 
+#include "dependencies.hpp"
 #include "invariants.hpp"
 #include "on_tick.hpp"
 #include "on_worker.hpp"
@@ -34,6 +35,7 @@ effects engine::step(engine_time now, const input& in) {
   ORC_CHECK(c.running || std::holds_alternative<started>(in), "the first input must be `started`");
   effects out;
   std::visit([&](const auto& what) { on(c, what); }, in);
+  settle_dependents(c);
   finish_step(c, out);
   return out;
 }

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "admission.hpp"
+#include "dependencies.hpp"
 #include "leases.hpp"
 #include "runs.hpp"
 
@@ -56,6 +57,12 @@ finding check_run(const core& c, const run_entry& r) {
   }
   if (r.ready && !is_admitted(c, r)) return fmt::format("I5: run {} stands in the queue", to_string(r.id));
   if (!r.ready && is_admitted(c, r)) return fmt::format("I6: run {} waits for nothing", to_string(r.id));
+  std::size_t open = 0;
+  if (r.details && r.state == run_state::queued) {
+    for (const dependency& d : r.details->after) open += is_open(c, d.run) ? 1 : 0;
+  }
+  if ((r.details ? r.details->waits_for : 0) != open && !is_final(r.state))
+    return fmt::format("I6: run {} miscounts the runs it waits for", to_string(r.id));
   const bool has_timer = r.details && r.details->backoff_until;
   if ((r.state == run_state::retry_wait) != has_timer)
     return std::string("a backoff has no timer, or a timer no backoff");

@@ -5,6 +5,7 @@
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
+#include "dependencies.hpp"
 #include "leases.hpp"
 #include "requests.hpp"
 #include "runs.hpp"
@@ -50,9 +51,11 @@ std::optional<refusal> check(const core& c, const protocol::submission& what) {
   return refuse_new_work(c, 1);
 }
 
-run_origin origin_of(core& c, const protocol::submission& what) {
+run_origin origin_of(core& c, const submit_run& in) {
+  const protocol::submission& what = in.what;
   run_origin from;
   from.held = what.held;
+  from.after = in.after;
   from.not_before = what.not_before;
   from.args = what.args;
   if (what.job.empty()) {
@@ -70,7 +73,10 @@ run_origin origin_of(core& c, const protocol::submission& what) {
 // Everything but the key is settled here. The run exists when this returns true.
 void create_and_answer(core& c, const submit_run& in) {
   if (auto wrong = check(c, in.what)) return respond(c, in.request, std::move(*wrong));
-  run_entry& r = create_run(c, origin_of(c, in.what));
+  if (auto wrong = refuse_dependencies(c, in)) return respond(c, in.request, std::move(*wrong));
+  if (const auto unknown = unknown_dependency(c, in)) return fetch_run(c, in.after[*unknown].run, in);
+  run_entry& r = create_run(c, origin_of(c, in));
+  skip_if_unmet(c, r, in);
   if (!in.idempotency_key.empty()) {
     c.step.rest.emplace_back(put_idempotency{in.idempotency_key, in.fingerprint, r.id});
     c.keys.insert(hash64(in.idempotency_key));
@@ -239,6 +245,7 @@ void on(core& c, const hold_run& in) {
     put_fact(c, in.held ? "run.held" : "run.released", subject_of(*r), "{}");
     place_run(c, *r);
   }
+  if (!in.held && in.forget_after) forget_dependencies(c, *r);
   respond(c, in.request, answer_for(*r));
 }
 
@@ -269,7 +276,18 @@ void on_run_fetched(core& c, const parked_request& request, const fetched_rows& 
   struct visitor {
     core& c;
     const fetched_rows& rows;
-    void operator()(const submit_run&) { ORC_CHECK(false, "a submission waits for a key, not for a run"); }
+    // A run it waits for. The whole submission starts over: its key may have been used meanwhile.
+    void operator()(const submit_run& in) {
+      if (!rows.run) {
+        const std::size_t missing = unknown_dependency(c, in).value();
+        refusal wrong = no_such_run(in.after[missing].run);
+        wrong.pointer = fmt::format("/after/{}/run", missing);
+        return respond(c, in.request, std::move(wrong));
+      }
+      submit_run again = in;
+      again.ended_before[rows.run->id] = rows.run->state;
+      on(c, again);
+    }
     void operator()(const cancel_run& in) {
       if (!rows.run) return respond(c, in.request, no_such_run(in.run));
       run_answer a;

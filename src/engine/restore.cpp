@@ -9,6 +9,7 @@
 #include <orchestrator/protocol/definitions.hpp>
 
 #include "admission.hpp"
+#include "dependencies.hpp"
 #include "leases.hpp"
 #include "ledger.hpp"
 #include "on_tick.hpp"
@@ -123,7 +124,7 @@ void restore_jobs(core& c, const snapshot& from) {
 
 bool needs_details(const run& row) {
   return row.has_args || !row.reason.empty() || row.instant || row.not_before || row.started_at ||
-         row.retry_of;
+         row.retry_of || !row.after.empty();
 }
 
 void restore_run(core& c, const run& row) {
@@ -148,6 +149,7 @@ void restore_run(core& c, const run& row) {
     d.not_before = row.not_before;
     d.started_at = row.started_at;
     d.retry_of = row.retry_of;
+    d.after = row.after;
   }
   ++spec->second->runs;
   attach_run(c, r, hold_name(c, row.job), *spec->second);
@@ -185,7 +187,10 @@ void restore_attempt(core& c, const attempt& row) {
 
 void restore_waiting(core& c, const run& row) {
   run_entry& r = *c.runs.find(row.id);
-  if (r.state == run_state::queued) return place_run(c, r);
+  if (r.state == run_state::queued) {
+    wait_for_others(c, r);
+    return place_run(c, r);
+  }
   if (r.state != run_state::retry_wait || planted(defect::backoff_forgotten)) return;
   const milliseconds longest =
       std::max<milliseconds>(r.spec->spec.retry.max_backoff, std::chrono::minutes{2}) * 11 / 10;

@@ -8,6 +8,7 @@
 #include <orchestrator/protocol/definitions.hpp>
 
 #include "admission.hpp"
+#include "dependencies.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -108,6 +109,7 @@ orchestrator::run to_row(const run_entry& r) {
   row.started_at = d.started_at;
   row.finished_at = d.finished_at;
   row.retry_of = d.retry_of;
+  row.after = d.after;
   row.deciding_lease = d.deciding_lease;
   return row;
 }
@@ -210,18 +212,20 @@ run_entry& create_run(core& c, const run_origin& from) {
   r.job_version = from.job_version;
   r.submitted_at = c.now.wall;
   r.held = from.held;
-  if (from.args || from.instant || from.not_before || from.retry_of) {
+  if (from.args || from.instant || from.not_before || from.retry_of || !from.after.empty()) {
     run_details& d = details(r);
     d.has_args = from.args.has_value();
     if (from.args) d.args = *from.args;
     d.instant = from.instant;
     d.not_before = from.not_before;
     d.retry_of = from.retry_of;
+    d.after = from.after;
   }
   hold_spec(c, *from.spec);
   attach_run(c, r, hold_name(c, from.name), *from.spec);
   announce(c, r);
   put_fact(c, "run.queued", subject_of(r), fact_data().add("job", r.name->text).take());
+  wait_for_others(c, r);
   place_run(c, r);
   return r;
 }
@@ -253,6 +257,7 @@ void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, le
   data.add("job", r.name->text).add_if("reason", reason);
   if (deciding) data.add("lease", deciding);
   put_fact(c, std::string("run.") + to_string(to), subject_of(r), data.take());
+  if (c.dependents.contains(r.id)) c.step.ended.push_back(r.id);
   if (r.job_version == 0) return;
   r.name->live.erase(&r);
   if (!r.name->live.empty()) place_run(c, **r.name->live.begin());

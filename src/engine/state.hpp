@@ -63,6 +63,8 @@ struct run_details {
   std::string reason;
   std::optional<wall_time> instant, not_before, started_at, finished_at;
   std::optional<run_id> retry_of;
+  std::vector<dependency> after;
+  std::uint32_t waits_for = 0;  ///< of those, the runs that have not ended
   lease_id deciding_lease{};
   std::vector<attempt_entry*> attempts;    ///< by lease, rising
   std::optional<mono_time> backoff_until;  ///< retry_wait only; a backoff is never measured on the wall clock
@@ -253,6 +255,12 @@ struct loose_attempt {
   std::uint64_t number = 0;
 };
 
+/// A run that waits for another one.
+struct dependent {
+  run_id run;
+  after_condition on = after_condition::ok;
+};
+
 /// A request that waits for rows or zones.
 using parked_request = std::variant<submit_run, cancel_run, retry_run, hold_run, resolve_run>;
 struct parked_apply {
@@ -274,6 +282,7 @@ struct step_work {
   std::vector<lookup> lookups;
   std::optional<std::uint64_t> ballast;
   std::vector<run_id> changed;
+  std::vector<run_id> ended;  ///< runs that others wait for
   std::vector<lease_id> output_of;
   bool facts = false;
 };
@@ -306,7 +315,8 @@ struct core {
   spec_id spec_counter{};
   std::map<std::string, name_entry, std::less<>> names;
   run_id last_run_id{};
-  std::set<std::pair<wall_time, run_id>> delayed;  ///< queued, not before a wall time
+  std::set<std::pair<wall_time, run_id>> delayed;                 ///< queued, not before a wall time
+  std::unordered_map<run_id, std::vector<dependent>> dependents;  ///< by a run that has not ended
   std::deque<std::pair<std::uint64_t, run_id>>
       departures;  ///< final; leave memory when that batch is durable
   engine_view::totals counts;

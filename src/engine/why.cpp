@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "admission.hpp"
+#include "dependencies.hpp"
 #include "runs.hpp"
 #include "state.hpp"
 
@@ -97,6 +98,15 @@ std::string cancel_one(const attempts& list) {
 
 // ---- its own gates
 
+const char* words_of(after_condition on) {
+  switch (on) {
+    case after_condition::ok: return "succeed";
+    case after_condition::any: return "end";
+    case after_condition::failed: return "fail";
+  }
+  return "";
+}
+
 blocking_reason of_run(const question& q, blocking_code code) {
   const run_entry& r = q.r;
   switch (code) {
@@ -124,6 +134,19 @@ blocking_reason of_run(const question& q, blocking_code code) {
       auto b = reason(code, fmt::format("An earlier run of the job, {}, has not ended.", id_of(first)),
                       "orchestrator run cancel " + id_of(first));
       b.holders = {"run/" + id_of(first)};
+      return b;
+    }
+    case blocking_code::dependency: {
+      auto b = reason(code, "", "orchestrator run release --after " + id_of(r));
+      std::string first;
+      for (const dependency& d : r.details->after) {
+        if (!is_open(q.c, d.run)) continue;
+        if (first.empty()) first = fmt::format("{} to {}", to_string(d.run), words_of(d.on));
+        if (b.holders.size() < holders_shown) b.holders.push_back("run/" + to_string(d.run));
+      }
+      b.detail = r.details->waits_for == 1
+                     ? fmt::format("It waits for {}.", first)
+                     : fmt::format("It waits for {} runs, first for {}.", r.details->waits_for, first);
       return b;
     }
     default: break;
@@ -359,6 +382,7 @@ const char* to_string(blocking_code code) {
     case blocking_code::not_before: return "not_before";
     case blocking_code::backoff: return "backoff";
     case blocking_code::overlap: return "overlap";
+    case blocking_code::dependency: return "dependency";
     case blocking_code::queue_paused: return "queue_paused";
     case blocking_code::queue_full: return "queue_full";
     case blocking_code::queue_rate: return "queue_rate";

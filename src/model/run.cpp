@@ -104,6 +104,29 @@ std::optional<attempt_state> parse_attempt_state(std::string_view text) {
   return parse_state<attempt_state>(text, attempt_states);
 }
 
+const char* to_string(after_condition c) {
+  switch (c) {
+    case after_condition::ok: return "ok";
+    case after_condition::any: return "any";
+    case after_condition::failed: return "failed";
+  }
+  return "invalid";
+}
+
+std::optional<after_condition> parse_after_condition(std::string_view text) {
+  return parse_state<after_condition>(text, static_cast<std::size_t>(after_condition::failed) + 1);
+}
+
+bool is_met(after_condition c, run_state end) {
+  switch (c) {
+    case after_condition::ok: return end == run_state::succeeded;
+    case after_condition::any: return is_final(end);
+    case after_condition::failed:
+      return end == run_state::failed || end == run_state::cancelled || end == run_state::expired;
+  }
+  return false;
+}
+
 bool may_change(run_state from, run_state to) { return has_step(run_steps, from, to); }
 
 bool may_change(attempt_state from, attempt_state to) { return has_step(attempt_steps, from, to); }

@@ -97,6 +97,8 @@ json::object run_to_json(const run& r, const run_spec* spec, std::span<const att
   o["cancel_requested"] = r.cancel_requested;
   o["held"] = r.held;
   o["retry_of"] = r.retry_of ? text(to_string(*r.retry_of)) : json::value();
+  json::array& after = o["after"].emplace_array();
+  for (const dependency& d : r.after) after.push_back({{"run", to_string(d.run)}, {"on", to_string(d.on)}});
   json::array& list = o["attempts"].emplace_array();
   for (const attempt& a : attempts) list.push_back(attempt_to_json(a));
   return o;

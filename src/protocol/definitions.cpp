@@ -32,7 +32,9 @@ constexpr std::array<std::string_view, N + M> joined(const std::array<std::strin
 constexpr auto job_keys =
     joined(std::array<std::string_view, 3>{"name", "description", "schedule"}, spec_keys);
 constexpr auto submission_keys =
-    joined(std::array<std::string_view, 5>{"job", "name", "at", "in", "hold"}, spec_keys);
+    joined(std::array<std::string_view, 6>{"job", "name", "at", "in", "hold", "after"}, spec_keys);
+constexpr std::array<std::string_view, 2> after_keys{"run", "on"};
+constexpr std::array<std::string_view, 3> after_words{"ok", "any", "failed"};
 
 std::string read_name(field_reader& r, std::string_view key) {
   std::string name = r.text(key, name_bytes).value_or("");
@@ -71,6 +73,25 @@ void read_start(field_reader& r, submission& s, wall_time now) {
     r.refuse("at", "must be a time such as \"2026-01-31T23:59:00Z\" or with an offset such as +08:00");
   }
   if (r.has("in")) r.refuse("in", "is given beside at", "give one of the two");
+}
+
+void read_after(field_reader& r, submission& s) {
+  const json::array* list = r.array("after", limits::dependencies);
+  if (list == nullptr) return;
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const std::string path = fmt::format("{}/{}", r.pointer("after"), i);
+    const json::object* o = (*list)[i].if_object();
+    if (o == nullptr)
+      return r.refuse(refusal{errc::bad_field, "must be an object with run and on", path, ""});
+    field_reader part{*o, dialect::definition, path};
+    part.allow_only(after_keys);
+    named_dependency d;
+    d.run = part.required("run", part.text("run", name_bytes));
+    if (d.run.empty()) part.refuse("run", "must name a run");
+    d.on = static_cast<after_condition>(part.one_of("on", after_words).value_or(0));
+    if (part.why()) return r.refuse(*part.why());
+    s.after.push_back(std::move(d));
+  }
 }
 
 void read_stored_job(field_reader& r, submission& s) {
@@ -143,6 +164,7 @@ result<submission> decode_submission(const json::value& v, wall_time now) {
     read_ad_hoc(r, *o, s);
   }
   read_start(r, s, now);
+  read_after(r, s);
   if (r.why()) return *r.why();
   return s;
 }
@@ -155,6 +177,9 @@ json::object encode_submission(const submission& s) {
   if (s.args) o["args"] = *s.args;
   if (s.not_before) o["at"] = to_rfc3339(*s.not_before);
   if (s.held) o["hold"] = true;
+  if (s.after.empty()) return o;
+  json::array& list = o["after"].emplace_array();
+  for (const named_dependency& d : s.after) list.push_back({{"run", d.run}, {"on", to_string(d.on)}});
   return o;
 }
 

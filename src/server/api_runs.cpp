@@ -258,6 +258,20 @@ asio::awaitable<net::http_response> resolve(api& a, net::http_request r) {
   co_return co_await change_run(a, std::move(r), request);
 }
 
+asio::awaitable<net::http_response> release(api& a, net::http_request r) {
+  const auto body = body_object(r);
+  if (!body) co_return reply(a, body.error());
+  if (auto bad = check_keys(*body, {"after"})) co_return reply(a, *bad);
+  const json::value* after = body->if_contains("after");
+  if (after != nullptr && !after->is_bool()) {
+    co_return reply(a, refusal{errc::bad_field, "`after` must be true or false", "/after", ""});
+  }
+  engine::hold_run request;
+  request.held = false;
+  request.forget_after = after != nullptr && after->get_bool();
+  co_return co_await change_run(a, std::move(r), std::move(request));
+}
+
 const char* forecast_text(engine::forecast_kind kind) {
   switch (kind) {
     case engine::forecast_kind::at: return "at";
@@ -314,6 +328,15 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
         a, refusal{errc::unavailable, "too much work is waiting for the disk", "", "try again in a second"});
   }
   engine::submit_run request;
+  for (std::size_t i = 0; i < what.after.size(); ++i) {
+    const auto id = co_await resolve_run_id(a, what.after[i].run);
+    if (!id) {
+      refusal wrong = id.error();
+      wrong.pointer = fmt::format("/after/{}/run", i);
+      co_return reply(a, wrong);
+    }
+    request.after.push_back({*id, what.after[i].on});
+  }
   request.what = std::move(what);
   request.fingerprint = hash64(r.path + "\n" + r.body);
   if (const std::string* key = r.header("idempotency-key")) {
@@ -356,9 +379,8 @@ void add_run_routes(net::http_server& http, api& a) {
   http.add({"POST", "/api/v1/runs/{id}/hold", [&a](net::http_request r) {
               return change_run(a, std::move(r), engine::hold_run{{}, {}, true});
             }});
-  http.add({"POST", "/api/v1/runs/{id}/release", [&a](net::http_request r) {
-              return change_run(a, std::move(r), engine::hold_run{{}, {}, false});
-            }});
+  http.add(
+      {"POST", "/api/v1/runs/{id}/release", [&a](net::http_request r) { return release(a, std::move(r)); }});
   http.add(
       {"POST", "/api/v1/runs/{id}/resolve", [&a](net::http_request r) { return resolve(a, std::move(r)); }});
 }

@@ -14,13 +14,13 @@ namespace {
 
 constexpr const char* insert_run_sql =
     "INSERT INTO runs(id,state,job,job_version,spec,has_args,cancel_requested,held,attempts,failures,losses,"
-    "rejections,submitted_at,instant,not_before,started_at,finished_at,retry_of,deciding_lease,args,reason) "
-    "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21)";
+    "rejections,submitted_at,instant,not_before,started_at,finished_at,retry_of,deciding_lease,args,reason,"
+    "after) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22)";
 // What a run is made with (job, specification, arguments, instant, origin) never changes, so no index but the
 // one over states is touched here.
 constexpr const char* update_run_sql =
     "UPDATE runs SET state=?2,cancel_requested=?3,held=?4,attempts=?5,failures=?6,losses=?7,rejections=?8,"
-    "not_before=?9,started_at=?10,finished_at=?11,deciding_lease=?12,reason=?13 WHERE id=?1";
+    "not_before=?9,started_at=?10,finished_at=?11,deciding_lease=?12,reason=?13,after=?14 WHERE id=?1";
 constexpr const char* insert_attempt_sql =
     "INSERT INTO attempts(lease,run,state,number,term,worker_id,instance,reason,offered_at,started_at,"
     "finished_at,exit_code,signal,max_rss_bytes,cpu_seconds,duration_seconds,output_bytes,error,late,"
@@ -277,22 +277,23 @@ void batch_applier::write_runs_and_attempts() {
 
 void batch_applier::write_run(const run& r) {
   const int state = static_cast<int>(r.state);
+  const std::string after = pack_dependencies(r.after);
   if (next_.newest_run < r.id || !find_run_.with(r.id).next()) {
-    insert_run_
-        .with(r.id, state, r.job, r.job_version, r.spec, r.has_args, r.cancel_requested, r.held, r.attempts,
-              r.failures, r.losses, r.rejections, r.submitted_at, r.instant, r.not_before, r.started_at,
-              r.finished_at, r.retry_of, r.deciding_lease, r.args, r.reason)
-        .run();
+    insert_run_.with(r.id, state, r.job, r.job_version, r.spec, r.has_args, r.cancel_requested, r.held,
+                     r.attempts, r.failures, r.losses, r.rejections, r.submitted_at, r.instant, r.not_before,
+                     r.started_at, r.finished_at, r.retry_of, r.deciding_lease, r.args, r.reason);
+    insert_run_.bind_blob(22, after);
+    insert_run_.run();
     ++count_changes_[static_cast<std::size_t>(state)];
     next_.newest_run = std::max(next_.newest_run, r.id);
     return;
   }
   const auto before = static_cast<std::size_t>(find_run_.integer(0));
   find_run_.reset();
-  update_run_
-      .with(r.id, state, r.cancel_requested, r.held, r.attempts, r.failures, r.losses, r.rejections,
-            r.not_before, r.started_at, r.finished_at, r.deciding_lease, r.reason)
-      .run();
+  update_run_.with(r.id, state, r.cancel_requested, r.held, r.attempts, r.failures, r.losses, r.rejections,
+                   r.not_before, r.started_at, r.finished_at, r.deciding_lease, r.reason);
+  update_run_.bind_blob(14, after);
+  update_run_.run();
   --count_changes_[before];
   ++count_changes_[static_cast<std::size_t>(state)];
 }
@@ -336,7 +337,8 @@ struct row_size {
   std::size_t operator()(const put_spec& m) const { return 32 + m.text.size(); }
   std::size_t operator()(const put_job& m) const { return 128 + m.text.size(); }
   std::size_t operator()(const put_run& m) const {
-    return 160 + m.run.job.size() + m.run.args.size() + m.run.reason.size();
+    return 160 + m.run.job.size() + m.run.args.size() + m.run.reason.size() +
+           m.run.after.size() * dependency_bytes;
   }
   std::size_t operator()(const put_attempt& m) const {
     return 192 + m.attempt.error.size() + m.attempt.reason.size();

@@ -58,6 +58,11 @@ constexpr invariant main_invariants[] = {
      "SELECT 'run '||lower(hex(runs.id)) FROM instants i JOIN runs ON runs.id=i.run WHERE runs.job<>i.job OR "
      "runs.instant IS NOT i.instant UNION ALL SELECT 'job '||job FROM runs WHERE instant IS NOT NULL "
      "GROUP BY job,instant HAVING count(*)>1"},
+    {"I19", "no run started before those it waits for had ended, and all of them are older",
+     "WITH RECURSIVE waits(id,attempts,after,at) AS (SELECT id,attempts,after,1 FROM runs WHERE "
+     "length(after)>0 UNION ALL SELECT id,attempts,after,at+17 FROM waits WHERE at+17<=length(after)) "
+     "SELECT 'run '||lower(hex(w.id)) FROM waits w LEFT JOIN runs d ON d.id=substr(w.after,w.at,16) WHERE "
+     "substr(w.after,w.at,16)>=w.id OR (w.attempts>0 AND d.state<4)"},
     {"I19", "counts of runs by state are right",
      "SELECT 'state '||c.state FROM run_counts c LEFT JOIN (SELECT state,count(*) AS n FROM runs GROUP BY "
      "state) r ON r.state=c.state WHERE c.count<>coalesce(r.n,0)"},

@@ -1,6 +1,7 @@
 // Rows as model values; see rows.hpp.
 #include "rows.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include "pack.hpp"
@@ -21,6 +22,25 @@ std::optional<lease_id> lease_hole_of(std::string_view key) {
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), first.value);
   if (error != std::errc{} || end != key.data() + key.size()) return std::nullopt;
   return first;
+}
+
+std::string pack_dependencies(const std::vector<dependency>& after) {
+  std::string out;
+  for (const dependency& d : after) {
+    out.append(d.run.bytes.begin(), d.run.bytes.end());
+    out.push_back(static_cast<char>(d.on));
+  }
+  return out;
+}
+
+std::vector<dependency> unpack_dependencies(std::string_view bytes) {
+  std::vector<dependency> after(bytes.size() / dependency_bytes);
+  for (dependency& d : after) {
+    std::copy_n(bytes.begin(), d.run.bytes.size(), d.run.bytes.begin());
+    d.on = static_cast<after_condition>(bytes[dependency_bytes - 1]);
+    bytes.remove_prefix(dependency_bytes);
+  }
+  return after;
 }
 
 run read_run(const statement& row) {
@@ -46,6 +66,7 @@ run read_run(const statement& row) {
   r.deciding_lease = lease_id{row.number(18)};
   r.args = row.text(19);
   r.reason = row.text(20);
+  r.after = unpack_dependencies(row.bytes(21));
   return r;
 }
 

@@ -18,7 +18,11 @@ namespace orchestrator::store {
 inline constexpr const char* run_columns =
     "runs.id,runs.state,runs.job,runs.job_version,runs.spec,runs.has_args,runs.cancel_requested,runs.held,"
     "runs.attempts,runs.failures,runs.losses,runs.rejections,runs.submitted_at,runs.instant,runs.not_before,"
-    "runs.started_at,runs.finished_at,runs.retry_of,runs.deciding_lease,runs.args,runs.reason";
+    "runs.started_at,runs.finished_at,runs.retry_of,runs.deciding_lease,runs.args,runs.reason,runs.after";
+/// The column runs.after: one after the other, the id and one byte for the condition.
+inline constexpr std::size_t dependency_bytes = 17;
+std::string pack_dependencies(const std::vector<dependency>& after);
+std::vector<dependency> unpack_dependencies(std::string_view bytes);
 inline constexpr const char* attempt_columns =
     "attempts.lease,attempts.run,attempts.state,attempts.number,attempts.term,attempts.worker_id,"
     "attempts.instance,attempts.reason,attempts.offered_at,attempts.started_at,attempts.finished_at,"

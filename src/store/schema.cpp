@@ -231,6 +231,11 @@ ALTER TABLE workers ADD COLUMN resources BLOB NOT NULL DEFAULT x'';
 CREATE INDEX runs_retry ON runs(retry_of) WHERE retry_of IS NOT NULL;
 )sql";
 
+// The runs that a run waits for: 17 bytes each, the id and the number of after_condition.
+constexpr const char* main_3 = R"sql(
+ALTER TABLE runs ADD COLUMN after BLOB NOT NULL DEFAULT x'';
+)sql";
+
 constexpr const char* output_1 = R"sql(
 CREATE TABLE meta(
   key TEXT PRIMARY KEY NOT NULL,
@@ -255,7 +260,7 @@ CREATE TABLE chunks(
 ) STRICT;
 )sql";
 
-constexpr const char* main_steps[] = {main_1, main_2};
+constexpr const char* main_steps[] = {main_1, main_2, main_3};
 constexpr const char* output_steps[] = {output_1};
 
 }  // namespace

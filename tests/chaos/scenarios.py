@@ -266,8 +266,9 @@ def kill_on_lease_lost(cluster, often):
 def start_on_small_disk(cluster):
     """The coordinator alone sees a file system in memory at its data dir."""
     cluster.data.mkdir(mode=0o700)
+    mount = f"mount -t tmpfs -o size=512m,mode=700 chaos {cluster.data}"
     cluster.start_coordinator(prefix=("unshare", "--mount", "--propagation", "private", "sh", "-c",
-                                      f"mount -t tmpfs -o size=512m,mode=700 chaos {cluster.data} && exec \"$@\"", "sh"))
+                                      f"{mount} && exec \"$@\"", "sh"))
     cluster.token_from_inside()
     for name in ("w1", "w2"):
         cluster.start_daemon(name)

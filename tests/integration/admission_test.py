@@ -85,6 +85,43 @@ class Admission(WorldTest):
                                       "--", "sh", "-c", f"exit {code}").stdout.strip()
                 self.assertEqual(len(self.world.wait_final(name)["attempts"]), attempts)
 
+    def test_runs_wait_for_others_over_a_kill_and_are_skipped_when_that_was_in_vain(self):
+        gate = self.world.dir / "gate"
+        first = self.world.submit(command=["sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.05; done; exit 3"])
+        submit = ("submit", "-o", "name", "--after")
+        names = {on: self.world.cli(*submit, f"{first['id'][-8:]}:{on}", "--", "true").stdout.strip()
+                 for on in ("ok", "any", "failed")}
+        last = self.world.cli("submit", "-o", "name", "--after", names["any"], "--after", f"{names['ok']}:any", "--",
+                              "true").stdout.strip()
+        self.world.server.kill()
+        self.world.server.wait()
+        self.world.start_server(port=self.world.port)
+        self.world.start_worker()
+        why = json.loads(self.world.cli("why", last, "-o", "json").stdout)["reasons"]
+        self.assertEqual([(r["code"], r["holders"]) for r in why],
+                         [("dependency", [f"run/{names['any']}", f"run/{names['ok']}"])])
+        gate.touch()
+        for on, state in (("ok", "skipped"), ("any", "succeeded"), ("failed", "succeeded")):
+            self.assertEqual(self.world.wait_final(names[on])["state"], state, on)
+        self.assertEqual(self.world.run(names["ok"])["reason"], "dependency")
+        self.assertEqual(self.world.wait_final(last)["state"], "succeeded")
+        done = self.world.cli("submit", "--wait", "--after", names["ok"], "--", "true", check=False)
+        self.assertEqual(done.returncode, 125)  # that can no longer be
+        waiting = self.world.submit(command=["sleep", "600"])
+        free = self.world.cli(*submit, waiting["id"], "--", "true").stdout.strip()
+        self.world.cli("run", "release", "--after", free)
+        self.assertEqual(self.world.cli("wait", free).returncode, 0)
+        self.world.cli("run", "cancel", waiting["id"])
+
+    def test_a_dependency_that_cannot_be_is_refused_with_its_place(self):
+        for after, code, place in (([{"run": "0" * 8 + "-0000-7000-8000-" + "0" * 12}], 404, "/after/0/run"),
+                                   ([{"run": "nobody"}], 404, "/after/0/run"), ([{"on": "ok"}], 400, "/after/0/run"),
+                                   ([{"run": "x", "on": "soon"}], 400, "/after/0/on"), (["x"], 400, "/after/0"),
+                                   ({"run": "x"}, 400, "/after"), ([{"run": "x"}] * 1001, 400, "/after")):
+            with self.subTest(after=str(after)[:60]):
+                problem = self.world.api("POST", "/api/v1/runs", {"command": ["true"], "after": after}, expect=code)[1]
+                self.assertEqual(problem["errors"][0]["pointer"], place)
+
     def test_the_past_of_a_job_is_read_from_its_ledger(self):
         self.world.cli("schedule", "add", "tick", "--every", "1s", "--", "true")
         eventually(lambda: self.world.api("GET", "/api/v1/schedules/tick/history", expect=200)[1]["items"],

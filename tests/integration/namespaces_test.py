@@ -128,7 +128,8 @@ class Namespaces(WorldTest):
         world.processes.append(namespace)
         children = pathlib.Path(f"/proc/{namespace.pid}/task/{namespace.pid}/children")
         init = eventually(lambda: children.read_text().split(), "the namespace has its first process")[0]
-        enter = ("nsenter", "--target", init, "--pid", "--mount")
+        # With its root: to enter a mount namespace leads out of a chroot.
+        enter = ("nsenter", "--target", init, "--pid", "--mount", "--root", "--wd")
         inside = self.worker(*enter)
         self.online()
         gate = world.dir / "gate"

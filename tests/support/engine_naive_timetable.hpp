@@ -65,7 +65,8 @@ struct naive_field {
       nth.insert({naive_value(item.substr(0, hash)) % 7, which == "L" ? 0 : std::stoi(which)});
       return;
     }
-    if (item.size() > 1 && item.back() == 'L') {
+    // JUL is the one name that ends so, too.
+    if (item.size() > 1 && item.back() == 'L' && std::toupper(static_cast<unsigned char>(item[0])) != 'J') {
       nth.insert({naive_value(item.substr(0, item.size() - 1)) % 7, 0});
       return;
     }

@@ -29,8 +29,10 @@ struct started {
 struct submit_run {
   request_id request;
   protocol::submission what;
-  std::string idempotency_key;    ///< empty: none
-  std::uint64_t fingerprint = 0;  ///< hash64 of the request body
+  std::vector<dependency> after;             ///< `what.after` with ids
+  std::string idempotency_key;               ///< empty: none
+  std::uint64_t fingerprint = 0;             ///< hash64 of the request body
+  std::map<run_id, run_state> ended_before;  ///< of `after`: how those ended that the engine looked up
 };
 struct cancel_run {
   request_id request;
@@ -54,6 +56,7 @@ struct hold_run {
   request_id request;
   run_id run;
   bool held = true;
+  bool forget_after = false;  ///< it no longer waits for other runs
 };
 /// A person settles an `unknown` run.
 struct resolve_run {

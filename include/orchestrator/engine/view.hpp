@@ -23,6 +23,7 @@ enum class blocking_code : std::uint8_t {
   not_before,  ///< it was asked to start later
   backoff,     ///< its last attempt ended badly a moment ago
   overlap,     ///< an earlier run of its job has not ended
+  dependency,  ///< a run that it was told to wait for has not ended
   // Limits beside the workers
   queue_paused,  ///< a person paused its queue
   queue_full,    ///< its queue runs as many as it may

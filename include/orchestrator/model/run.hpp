@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <orchestrator/base/ids.hpp>
 #include <orchestrator/base/time.hpp>
@@ -47,6 +48,24 @@ std::optional<attempt_state> parse_attempt_state(std::string_view text);
 bool may_change(run_state from, run_state to);
 bool may_change(attempt_state from, attempt_state to);
 
+/// What an earlier run must have come to before a run that waits for it may start. Stored as these numbers.
+enum class after_condition : std::uint8_t {
+  ok,      ///< it succeeded
+  any,     ///< it ended, however
+  failed,  ///< it was started, or given up before, and did not succeed: failed, cancelled, expired
+};
+const char* to_string(after_condition c);
+std::optional<after_condition> parse_after_condition(std::string_view text);
+/// Whether a run that ended so lets go those that wait for it.
+bool is_met(after_condition c, run_state end);
+
+/// One run that another one waits for. It was there first, so such waits cannot form a ring.
+struct dependency {
+  run_id run;
+  after_condition on = after_condition::ok;
+  bool operator==(const dependency&) const = default;
+};
+
 struct run {
   run_id id;
   std::string job;                ///< the job's name, or the name given to an ad hoc run; never empty
@@ -68,7 +87,8 @@ struct run {
   bool cancel_requested = false;         ///< durable: nothing is queued again, the end will be cancelled
   bool held = false;
   std::optional<run_id> retry_of;
-  lease_id deciding_lease{};  ///< the attempt whose end decided the final state
+  std::vector<dependency> after;  ///< the runs it waited, or waits, for before its first attempt
+  lease_id deciding_lease{};      ///< the attempt whose end decided the final state
   bool operator==(const run&) const = default;
 };
 

@@ -12,6 +12,7 @@
 #include <orchestrator/base/result.hpp>
 #include <orchestrator/model/day_calendar.hpp>
 #include <orchestrator/model/job.hpp>
+#include <orchestrator/model/run.hpp>
 
 namespace orchestrator::protocol {
 
@@ -38,6 +39,13 @@ json::object encode_calendar(const day_calendar& c);
 result<run_spec> decode_spec(std::string_view text);
 std::string encode_spec(const run_spec& s);
 
+/// A run to wait for, as people name it: a whole id, a part of it, `last`, or a job's name.
+struct named_dependency {
+  std::string run;
+  after_condition on = after_condition::ok;
+  bool operator==(const named_dependency&) const = default;
+};
+
 /// Body of POST /api/v1/runs: the keys of a job's spec, plus job (the name of a stored job, or with a spec of
 /// its own the run's display name as `name`), args, at, in, idempotency comes by header.
 struct submission {
@@ -47,6 +55,7 @@ struct submission {
   std::optional<std::string> args;      ///< overrides the stored job's args
   std::optional<wall_time> not_before;  ///< `at`; `in` is resolved by the decoder against `now`
   bool held = false;
+  std::vector<named_dependency> after;  ///< `after`: it starts when all of these ended so
   bool operator==(const submission&) const = default;
 };
 result<submission> decode_submission(const json::value& v, wall_time now);

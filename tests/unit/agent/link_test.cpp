@@ -156,6 +156,23 @@ TEST_CASE("a coordinator that never answers the registration is given up after 3
   CHECK(log.front() == "disconnect 1008 no answer to the registration");
 }
 
+TEST_CASE("a coordinator that acknowledges no heartbeat for days is sent a bounded number of them") {
+  agent_world w;
+  bring_up(w);
+  w.sent.clear();
+  for (int i = 0; i < 9'000; ++i) {
+    w.give(agent::pong{w.now.boot});
+    w.pass(60s);
+    REQUIRE(w.daemon->check_invariants() == std::nullopt);
+    w.log.clear();
+  }
+  CHECK(w.linked);
+  CHECK(w.sent.size() == 2 * 4'096);
+  w.receive(ack_of(w.sent.back().seq.value()));
+  w.pass(60s);
+  CHECK(w.sent.size() == 2 * 4'096 + 1);  // and goes on when it is heard
+}
+
 TEST_CASE("heartbeats go every 60 s and say what the worker does") {
   agent_world w;
   bring_up(w);

@@ -182,6 +182,29 @@ TEST_CASE("overlap: cancelling the earlier run lets it go") {
   CHECK(starts(second, w));
 }
 
+TEST_CASE("dependency: it names the runs it waits for, and releasing it from them lets it go") {
+  world w;
+  running_worker worker(w);
+  const run_id first = w.run(command_spec());
+  const run_id second = w.run(command_spec());
+  submit_run in;
+  in.request = w.ask();
+  in.what.name = "a";
+  in.what.spec = command_spec();
+  in.after = {{first, after_condition::ok}, {second, after_condition::any}};
+  w.give(in);
+  w.settle();
+  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  const auto why = only_reason(w, run);
+  CHECK(why.code == blocking_code::dependency);
+  CHECK(why.detail == "It waits for 2 runs, first for " + to_string(first) + " to succeed.");
+  CHECK(why.holders == codes{holder(first), holder(second)});
+  CHECK(why.remedy == "orchestrator run release --after " + to_string(run));
+  w.give(hold_run{w.ask(), run, false, true});
+  w.settle();
+  CHECK(starts(run, w));
+}
+
 TEST_CASE("queue_paused: resuming the queue lets it go") {
   world w;
   running_worker worker(w);

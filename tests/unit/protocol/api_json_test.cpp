@@ -24,6 +24,7 @@ run finished_run() {
   r.started_at = start + seconds{1};
   r.finished_at = start + milliseconds{2500};
   r.cancel_requested = true;
+  r.after = {{r.id, after_condition::any}};
   return r;
 }
 
@@ -56,7 +57,8 @@ TEST_CASE("a run shows every key, its attempts and its specification") {
       R"("spec":{"script":"a.py","priority":5,"tags":{"team":"x"}},"submitted_at":"2026-02-01T00:00:00.000Z",)"
       R"("instant":null,"not_before":null,"started_at":"2026-02-01T00:00:01.000Z",)"
       R"("finished_at":"2026-02-01T00:00:02.500Z","duration_seconds":1.5,"cancel_requested":true,"held":false,)"
-      R"("retry_of":null,"attempts":[{"number":1,"lease":7,"worker_id":"worker-1","state":"failed",)"
+      R"("retry_of":null,"after":[{"run":"0190a000-0000-7000-8000-000000000001","on":"any"}],)"
+      R"("attempts":[{"number":1,"lease":7,"worker_id":"worker-1","state":"failed",)"
       R"("reason":"exit_code","exit_code":3,"signal":null,"offered_at":"2026-02-01T00:00:00.000Z",)"
       R"("started_at":"2026-02-01T00:00:01.000Z","finished_at":null,"duration_seconds":1.5,"max_rss_bytes":null,)"
       R"("cpu_seconds":null,"output_bytes":{"stderr":2,"stdout":10},"late":false,"error":null,)"
@@ -74,7 +76,7 @@ TEST_CASE("a run that has only been queued shows null for what is not known yet"
         R"("reason":null,"args":null,"priority":null,"queue":null,"tags":{},"spec":null,)"
         R"("submitted_at":"2026-02-01T00:00:00.000Z","instant":null,"not_before":null,"started_at":null,)"
         R"("finished_at":null,"duration_seconds":null,"cancel_requested":false,"held":false,)"
-        R"("retry_of":"0190a000-0000-7000-8000-000000000001","attempts":[]})");
+        R"("retry_of":"0190a000-0000-7000-8000-000000000001","after":[],"attempts":[]})");
 }
 
 TEST_CASE("a job shows its definition and, if it has one, its schedule in words") {

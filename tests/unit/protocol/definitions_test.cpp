@@ -425,6 +425,11 @@ TEST_CASE("a submission names a stored job or describes the run itself") {
   REQUIRE(ad_hoc.has_value());
   CHECK(ad_hoc->name == "build");
   CHECK(ad_hoc->spec->priority == 5);
+  const auto later = decode_submission(
+      read(R"({"job":"report","after":[{"run":"last"},{"run":"a1b2","on":"failed"}]})"), now);
+  REQUIRE(later.has_value());
+  CHECK(later->after ==
+        std::vector<named_dependency>{{"last", after_condition::ok}, {"a1b2", after_condition::failed}});
   const auto fault = [](std::string_view text) { return fault_at(decode_submission(read(text), now)); };
   CHECK(fault(R"({})") == "bad_field ");
   CHECK(fault(R"({"job":"report","priority":5})") == "bad_field /priority");
@@ -434,6 +439,10 @@ TEST_CASE("a submission names a stored job or describes the run itself") {
   CHECK(fault(R"({"job":"report","args":"'"})") == "bad_field /args");
   CHECK(fault(R"({"builtin":"noop","name":"a b"})") == "bad_field /name");
   CHECK(fault(R"({"builtin":"noop","hold":1})") == "bad_field /hold");
+  CHECK(fault(R"({"builtin":"noop","after":[{"run":"a"},{"run":"b","on":"never"}]})") ==
+        "bad_field /after/1/on");
+  CHECK(fault(R"({"builtin":"noop","after":[{"run":""}]})") == "bad_field /after/0/run");
+  CHECK(fault(R"({"builtin":"noop","after":[{"run":"a","if":"ok"}]})") == "unknown_field /after/0/if");
 }
 
 TEST_CASE("a run without a name is called by its program") {

@@ -99,6 +99,7 @@ TEST_CASE("each broken invariant is found under its number") {
   check(main_file, "INSERT INTO instants SELECT 'other',5,0,id,'',1,5 FROM runs WHERE state=0", "I15");
   check(main_file, "UPDATE run_counts SET count=count+1 WHERE state=5", "I19");
   check(main_file, "DELETE FROM specs", "I19");
+  check(main_file, "UPDATE runs SET after=CAST(id||x'00' AS BLOB) WHERE state=0", "I19");
   check(main_file, "UPDATE facts SET first=first+3", "I19");
   check(main_file, "INSERT INTO facts SELECT first+1,count,newest_at,body FROM facts", "I2");
   check(output_file, "UPDATE streams SET bytes=4", "I11");

@@ -45,6 +45,7 @@ run full_run() {
   r.cancel_requested = true;
   r.held = true;
   r.retry_of = id_number(99);
+  r.after = {{id_number(1), after_condition::failed}, {id_number(2), after_condition::ok}};
   r.deciding_lease = lease_id{7};
   return r;
 }
@@ -171,9 +172,11 @@ TEST_CASE_TEMPLATE("the last value of a run counts, within a batch and across ba
                    memory_driver) {
   Driver d;
   run r = sample_run(1);
+  r.after = {{id_number(0), after_condition::any}};
   const run queued = r;
   r.state = run_state::active;
   r.attempts = 1;
+  r.after = {};  // a person let it go
   attempt a = sample_attempt(1, r);
   d.commit({put_run{queued}, put_attempt{a}, put_run{r}});
   d.read([&](reader& q) { CHECK(q.find_run(r.id)->run == r); });
