@@ -52,7 +52,11 @@ failure from_problem(int status, const std::string& body) {
     return v != nullptr && v->is_string() ? std::string(v->as_string()) : std::string{};
   };
   if (const std::string detail = text("detail"); !detail.empty()) f.message = detail;
-  if (const std::string hint = text("hint"); !hint.empty()) f.message += "; " + hint;
+  if (status == 401) {  // the hint is for those who write requests themselves
+    f.message += "; --token-file takes the file admin.token of the server's data directory";
+  } else if (const std::string hint = text("hint"); !hint.empty()) {
+    f.message += (f.message.ends_with('.') ? " " : "; ") + hint;
+  }
   return f;
 }
 

@@ -73,7 +73,7 @@ int run_client(int argc, char** argv, schedule_check check, offline_tools tools)
   CLI::App app(intro);
   app.name("orchestrator");
   app.set_help_flag("-h,--help", "print this help");
-  app.set_version_flag("--version", std::string("orchestrator ") + version_text);
+  app.set_version_flag("--version", std::string("orchestrator ") + version_text, "print the version");
   app.footer(verb_outro);  // of all commands made from here on
   app.require_subcommand(0, 1);
   flag_reader flags;

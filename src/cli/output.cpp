@@ -142,7 +142,7 @@ std::string short_id(const json::object& o, std::string_view key) {
 }
 
 std::string age_of(const json::object& o, std::string_view key) {
-  const std::string text = text_of(o, key);
+  std::string text = text_of(o, key);
   const auto t = parse_rfc3339(text);
   if (!t || !stdout_is_terminal()) return text;
   const auto age = std::chrono::duration_cast<seconds>(read_wall_clock() - *t);

@@ -37,6 +37,7 @@ bool surprises(std::string_view text) {
   } catch (const toml_surprise&) {
     return true;
   } catch (const toml::parse_error&) {
+    return false;  // an error of the text, which the parser places itself
   }
   return false;
 }

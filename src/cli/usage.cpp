@@ -46,6 +46,8 @@ std::map<std::string, std::vector<std::string>> flag_reader::given() const {
 
 namespace {
 
+constexpr std::string_view one_of_several = "Exactly 1 option from [";
+
 std::string first_unknown(const CLI::App& app) {
   for (const CLI::App* at = &app;;) {
     for (const std::string& word : at->remaining()) return word;
@@ -65,8 +67,17 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e) {
   }
   const std::string hint = fmt::format("; `{} --help` says what it takes", command);
   if (dynamic_cast<const CLI::ConversionError*>(&e) != nullptr) {
-    const std::string text = e.what();  // "Could not convert: --retries = many"
-    return fmt::format("`{}` is not a number", printable(text.substr(text.find(": ") + 2))) + hint;
+    std::string text = e.what();  // "Could not convert: --retries = many"
+    text.erase(0, text.find(": ") + 2);
+    const std::size_t equals = text.find(" = ");
+    if (equals == std::string::npos) return printable(text) + hint;
+    return fmt::format("{} takes a number, not `{}`", printable(text.substr(0, equals)),
+                       printable(text.substr(equals + 3))) +
+           hint;
+  }
+  if (const std::string text = e.what(); text.starts_with(one_of_several)) {
+    const std::string flags = text.substr(one_of_several.size());
+    return "give one of " + flags.substr(0, flags.find(']')) + hint;
   }
   if (dynamic_cast<const CLI::ExtrasError*>(&e) == nullptr) return printable(e.what()) + hint;
   const std::string word = first_unknown(app);

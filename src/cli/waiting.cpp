@@ -49,8 +49,9 @@ std::optional<std::int64_t> number_of(const json::object& o, const char* key) {
 }
 
 int ours(const json::object& run) {
-  tell(fmt::format("orchestrator: run {} is {}{}", text_of(run, "id"), text_of(run, "state"),
-                   text_of(run, "reason") == "-" ? "" : " (" + text_of(run, "reason") + ")"));
+  const std::string state = text_of(run, "state"), reason = text_of(run, "reason");
+  tell(fmt::format("orchestrator: run {} is {}{}", text_of(run, "id"), state,
+                   reason == "-" || reason == state ? "" : " (" + reason + ")"));
   return exit_ours;
 }
 

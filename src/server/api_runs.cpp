@@ -151,6 +151,7 @@ ended_runs find_ended(store::reader& reader, const store::run_filter& filter) {
   for (;;) {
     const auto rows = reader.list_runs(page);
     std::vector<run_id> ids;
+    ids.reserve(rows.size());
     for (const auto& row : rows) ids.push_back(row.run.id);
     const std::set<run_id> before = reader.retried(ids);
     for (const auto& row : rows) {
@@ -226,8 +227,7 @@ asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
         a, refusal{errc::unavailable, "another bulk retry is under way", "", "try again in a second"});
   }
   const raised_flag busy(a.retrying_many);
-  const store::run_filter wanted = *filter;
-  std::function<ended_runs(store::reader&)> query = [wanted](store::reader& reader) {
+  std::function<ended_runs(store::reader&)> query = [wanted = *filter](store::reader& reader) {
     return find_ended(reader, wanted);
   };
   ended_runs found = co_await a.core.read(std::move(query));
@@ -272,7 +272,7 @@ asio::awaitable<net::http_response> resolve(api& a, net::http_request r) {
   }
   engine::resolve_run request;
   request.as = *state;
-  co_return co_await change_run(a, std::move(r), std::move(request));
+  co_return co_await change_run(a, std::move(r), request);
 }
 
 asio::awaitable<net::http_response> release(api& a, net::http_request r) {

@@ -50,8 +50,8 @@ asio::awaitable<net::http_response> word(int code, std::string text) {
 void add_system_routes(net::http_server& http, api& a) {
   http.add({"GET", "/api/v1/version", [&a](net::http_request r) { return version(a, std::move(r)); }});
   http.add({"GET", "/api/v1/status", [&a](net::http_request r) { return status(a, std::move(r)); }});
-  http.add({"GET", "/healthz", [](net::http_request) { return word(200, "ok\n"); }});
-  http.add({"GET", "/readyz", [&a](net::http_request) {
+  http.add({"GET", "/healthz", [](const net::http_request&) { return word(200, "ok\n"); }});
+  http.add({"GET", "/readyz", [&a](const net::http_request&) {
               return a.core.ready() ? word(200, "ready\n") : word(503, "not ready\n");
             }});
 }

@@ -51,7 +51,7 @@ bool write_new_file(const fs::path& file, const std::string& text) {
 result<std::string> read_or_make(const fs::path& file, const std::string& kind) {
   struct stat info{};
   if (::lstat(file.c_str(), &info) != 0) {
-    const std::string secret = make_secret(kind);
+    std::string secret = make_secret(kind);
     if (!write_new_file(file, secret)) return file_refusal(file, std::strerror(errno));
     return secret;
   }

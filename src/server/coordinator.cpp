@@ -103,9 +103,9 @@ void coordinator::close() {
 // ----------------------------------------------------------------------------------------
 
 asio::awaitable<engine::answer> coordinator::ask_input(engine::input in, request_id id) {
-  auto initiate = [this, id](auto handler, engine::input i) {
+  auto initiate = [this, id](auto handler, const engine::input& i) {
     requests_.emplace(id, std::move(handler));
-    feed(std::move(i));
+    feed(i);
   };
   engine::answer a = co_await asio::async_initiate<const asio::use_awaitable_t<>, void(engine::answer)>(
       std::move(initiate), use_awaitable, std::move(in));
@@ -149,7 +149,7 @@ std::shared_ptr<change_signal> coordinator::run_changes(run_id id) {
 // ---- the engine
 // ------------------------------------------------------------------------------------------------
 
-void coordinator::feed(engine::input in) {
+void coordinator::feed(const engine::input& in) {
   carry_out(engine_.step(clock_now(), in));
   schedule_turn_end();
   arm_timer();
@@ -333,13 +333,13 @@ void coordinator::measure_space() {
 // ---- worker sessions
 // -------------------------------------------------------------------------------------------
 
-void coordinator::accept_worker(std::shared_ptr<net::websocket> socket) {
+void coordinator::accept_worker(const std::shared_ptr<net::websocket>& socket) {
   const session_id id{++last_session_};
   socket->set_max_message(limits::frame_before_registration);
   net::websocket_events handlers;
-  handlers.message = [this, id](std::string frame) { on_frame(id, std::move(frame)); };
+  handlers.message = [this, id](const std::string& frame) { on_frame(id, frame); };
   handlers.alive = [this, id](std::optional<boot_time>) { feed(engine::session_alive{id}); };
-  handlers.closed = [this, id](net::close_info info) {
+  handlers.closed = [this, id](const net::close_info& info) {
     sessions_.erase(id);
     held_back_.erase(id);
     feed(engine::session_closed{id, info.code,
@@ -352,7 +352,7 @@ void coordinator::accept_worker(std::shared_ptr<net::websocket> socket) {
   socket->start(std::move(handlers));
 }
 
-void coordinator::on_frame(session_id id, std::string frame) {
+void coordinator::on_frame(session_id id, const std::string& frame) {
   const auto found = sessions_.find(id);
   if (found == sessions_.end()) return;
   auto decoded = protocol::decode_worker_frame(frame, found->second.batch);

@@ -67,7 +67,7 @@ class coordinator {
   std::shared_ptr<change_signal> output_changes() const { return output_; }
 
   /// A worker's WebSocket was accepted.
-  void accept_worker(std::shared_ptr<net::websocket> socket);
+  void accept_worker(const std::shared_ptr<net::websocket>& socket);
 
   const engine::engine_view& view() const { return engine_.view(); }
   store::store& disk() { return *store_; }
@@ -92,7 +92,7 @@ class coordinator {
   asio::awaitable<engine::answer> ask_input(engine::input in, request_id id);
   asio::awaitable<std::uint64_t> read_into(std::function<void(store::reader&)> fill);
 
-  void feed(engine::input in);
+  void feed(const engine::input& in);
   void carry_out(engine::effects effects);
   void carry_out(engine::output& o);
   void look_up(engine::lookup& l);
@@ -104,7 +104,7 @@ class coordinator {
   asio::awaitable<void> watch_for_stalls();
   asio::awaitable<void> watch_space();
   void measure_space();
-  void on_frame(session_id id, std::string frame);
+  void on_frame(session_id id, const std::string& frame);
   void hold_back(session_id id);
   void read_on();
 

@@ -126,8 +126,8 @@ void daemon::add_routes() {
     if (core_.stopping()) return refusal{errc::unavailable, "the coordinator is stopping", "", ""};
     return auth_.check_worker(head);
   };
-  workers.accepted = [this](std::shared_ptr<net::websocket> socket, const net::http_request&) {
-    core_.accept_worker(std::move(socket));
+  workers.accepted = [this](const std::shared_ptr<net::websocket>& socket, const net::http_request&) {
+    core_.accept_worker(socket);
   };
   http_->add(std::move(workers));
   for (const auto& [method, pattern] : http_->routes()) telemetry::debug("Serves {} {}", method, pattern);

@@ -68,6 +68,7 @@ std::optional<std::string> nearest_zone(std::string_view name) {
   const std::vector<std::string> names = known_names();
   const std::string wanted = lower(name);
   std::vector<std::string> lower_names;
+  lower_names.reserve(names.size());
   for (const std::string& known : names) lower_names.push_back(lower(known));
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (lower_names[i] == wanted || lower_names[i].ends_with("/" + wanted)) return names[i];

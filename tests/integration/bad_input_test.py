@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pathlib
+import signal
 import socket
 import stat
 import subprocess
@@ -251,6 +252,9 @@ class CommandLine(WorldTest):
         self.check(self.run_binary("submit", "--retires", "3", "--", "true"), 2, "--retires", "--retries")
         self.check(self.run_binary("run", "list", "--limit", "many"), 2, "many", "orchestrator run list --help")
         self.check(self.run_binary("event", "follow", "--after", "x"), 2, "--after")
+        self.check(self.run_binary("submit", "--retries", "many", "--", "true"), 2,
+                   "--retries takes a number, not `many`")
+        self.check(self.run_binary("schedule", "add", "x", "--", "true"), 2, "give one of --cron,--every,--hourly")
         self.check(self.run_binary("-o", "xml", "status"), 2, "orchestrator: --output", "table|json|jsonl|name")
         self.check(self.run_binary("--role=coordinator"), 64, "coordinator")
         self.check(self.run_binary("--role=server", "--lsten", "x"), 64, "--lsten", "--listen")
@@ -294,6 +298,33 @@ class CommandLine(WorldTest):
         second = self.run_binary("--role=worker", "--server", f"127.0.0.1:{self.world.port}", "--work-dir",
                                  self.world.dir / "work-w1")
         self.check(second, 75, "work-w1")
+
+    def test_who_has_no_token_is_told_how_to_give_it(self):
+        self.world.start_server()
+        elsewhere = {**self.world.env, "XDG_STATE_HOME": str(self.world.dir / "elsewhere")}
+        command = [str(BINARY), "status", "--server", f"127.0.0.1:{self.world.port}"]
+        done = subprocess.run(command, env=elsewhere, capture_output=True, text=True, timeout=LIMIT)
+        self.check(done, 4, "--token-file", "admin.token")
+        self.assertNotIn("Authorization", done.stderr)
+        command += ["--token-file", str(self.world.data / "admin.token")]
+        done = subprocess.run(command, env=elsewhere, capture_output=True, text=True, timeout=LIMIT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.check(self.run_binary("status", "--token-file", "nowhere"), 2, "nowhere")
+
+    def test_ctrl_c_leaves_the_run_that_was_followed_and_says_how_to_find_it(self):
+        self.world.start_server()
+        self.world.start_worker()
+        follower = self.world.spawn("submit", "--server", f"127.0.0.1:{self.world.port}", "--follow", "--",
+                                    "sh", "-c", "echo ready >&2; exec sleep 600")
+        follower.wait_for_line("ready")
+        follower.process.send_signal(signal.SIGINT)
+        self.assertEqual(follower.wait(), 130)
+        run_id = self.world.api("GET", "/api/v1/runs/last", expect=200)[1]["id"]
+        for hint in (f"orchestrator logs {run_id} -f", f"orchestrator run cancel {run_id}"):
+            self.assertIn(hint, follower.log())
+        self.assertEqual(self.world.run(run_id)["state"], "active")
+        self.world.api("POST", f"/api/v1/runs/{run_id}/cancel", expect=200)
+        self.assertEqual(self.world.wait_final(run_id)["state"], "cancelled")
 
     def test_damaged_and_newer_databases_are_refused_untouched(self):
         self.world.start_server()

@@ -96,7 +96,9 @@ void coordinator::stop() {
 }
 
 bool coordinator::dies_here() {
-  if (effects_left_ < 0 || --effects_left_ >= 0) return false;
+  if (effects_left_ < 0) return false;
+  --effects_left_;
+  if (effects_left_ >= 0) return false;
   world_.saw("coordinator killed between two effects");
   kill();
   return true;
@@ -203,7 +205,7 @@ void coordinator::retain(milliseconds age) {
 
 // ---- the engine
 
-void coordinator::feed(engine::input in) {
+void coordinator::feed(const engine::input& in) {
   if (!up()) return;
   ++world_.inputs;
   engine::effects e = engine_->step(clock(), in);
@@ -386,7 +388,7 @@ void coordinator::sync_now(std::size_t batches, std::size_t output_batches) {
 
 // ---- sessions
 
-void coordinator::accept(std::shared_ptr<link> wire, peer who) {
+void coordinator::accept(const std::shared_ptr<link>& wire, peer who) {
   const session_id id{++last_session_};
   const std::uint64_t life = life_;
   end_events events;

@@ -57,7 +57,7 @@ class coordinator {
   bool up() const { return engine_ != nullptr; }
   bool paused() const { return paused_; }
   bool accepts() const { return up() && !paused_; }
-  void accept(std::shared_ptr<link> l, peer who);
+  void accept(const std::shared_ptr<link>& l, peer who);
   /// A request of a client; it is not answered if the process dies first.
   template <class Request>
   void ask(Request request, reply then) {
@@ -97,7 +97,7 @@ class coordinator {
 
   template <class F>
   void run(std::uint64_t life, F what);
-  void feed(engine::input in);
+  void feed(const engine::input& in);
   void carry_out(engine::effects& e);
   void carry_out(engine::output& o);
   void look_up(const engine::lookup& l);

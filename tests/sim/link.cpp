@@ -25,7 +25,7 @@ void link::attach(side s, end_events events, nanoseconds ping_interval) {
 
 void link::send(side from, std::string frame) { carry(from, std::move(frame)); }
 
-void link::close(side from, std::uint16_t code, std::string reason) {
+void link::close(side from, std::uint16_t code, const std::string& reason) {
   if (of(from).closed) return;
   carry(from, close_note{code, reason});
   of(from).held = false;  // whether it read or not, it is told when its own close is done

@@ -35,7 +35,7 @@ class link : public std::enable_shared_from_this<link> {
 
   void attach(side s, end_events events, nanoseconds ping_interval);
   void send(side from, std::string frame);
-  void close(side from, std::uint16_t code, std::string reason);
+  void close(side from, std::uint16_t code, const std::string& reason);
   void ping(side from);
   void set_ping_interval(side s, nanoseconds interval);
   /// Stops or goes on handing things to that end: its process is stopped, or does not read.

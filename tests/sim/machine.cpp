@@ -215,7 +215,9 @@ void machine::step(const agent::input& in) {
 std::optional<agent::outbox_failed> machine::carry_out(agent::effects list) {
   const std::uint64_t life = life_;
   for (std::size_t i = 0; i < list.size(); ++i) {
-    if (effects_left_ >= 0 && --effects_left_ < 0) {
+    const bool dies = effects_left_ == 0;
+    if (effects_left_ >= 0) --effects_left_;
+    if (dies) {
       world_.saw("daemon killed between two effects");
       kill_daemon(world_.chance.spread(50ms, 120s));
       return std::nullopt;
@@ -357,7 +359,7 @@ void machine::flush() {
 
 template <class F>
 void machine::later(std::uint64_t lease, nanoseconds delay, F what) {
-  world_.time.after(delay, [this, lease, start = processes_.at(lease).life, what] {
+  world_.time.after(delay, [this, lease, start = processes_.at(lease).life, what = std::move(what)] {
     const auto found = processes_.find(lease);
     if (found != processes_.end() && found->second.life == start && !found->second.end) what();
   });

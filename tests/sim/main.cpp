@@ -317,6 +317,22 @@ int usage() {
   return 2;
 }
 
+/// A flag that takes a value.
+bool take(options& o, const std::string& flag, const char* value) {
+  if (flag == "--seed") {
+    o.seed = std::strtoull(value, nullptr, 10);
+  } else if (flag == "--runs") {
+    o.runs = std::strtoull(value, nullptr, 10);
+  } else if (flag == "--jobs") {
+    o.jobs = std::max(1, std::atoi(value));
+  } else if (flag == "--plant") {
+    o.plant = value;
+  } else {
+    return false;
+  }
+  return true;
+}
+
 std::optional<options> parse(int argc, char** argv) {
   options o;
   o.jobs = static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
@@ -328,17 +344,7 @@ std::optional<options> parse(int argc, char** argv) {
       o.list = true;
     } else if (flag == "--plants") {
       o.hunts = true;
-    } else if (i + 1 == argc) {
-      return std::nullopt;
-    } else if (const char* value = argv[++i]; flag == "--seed") {
-      o.seed = std::strtoull(value, nullptr, 10);
-    } else if (flag == "--runs") {
-      o.runs = std::strtoull(value, nullptr, 10);
-    } else if (flag == "--jobs") {
-      o.jobs = std::max(1, std::atoi(value));
-    } else if (flag == "--plant") {
-      o.plant = value;
-    } else {
+    } else if (++i == argc || !take(o, flag, argv[i])) {
       return std::nullopt;
     }
   }

@@ -61,7 +61,7 @@ void write_fixture(const fs::path& to) {
         {1,
          {put_spec{spec_id{1}, R"({"command":["true"]})"}, put_run{fixture_run(1)}, put_run{fixture_run(2)},
           put_attempt{fixture_attempt(2)}, put_job{j, R"({"name":"nightly"})"}, put_worker{w},
-          put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "0 3 * * *"},
+          put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "0 3 * * *", 1, std::nullopt},
           put_calendar{"holidays", R"({"name":"holidays","days":["12-25"]})", day_zero},
           put_idempotency{"key", 9, id_number(1)}, put_fact{sample_fact(1)},
           put_lease_hole{lease_id{90}, lease_id{100}}, put_queue{{"etl", true, 2, rate_limit{3, 60s}, 1}}}});

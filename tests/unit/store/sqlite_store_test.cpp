@@ -328,7 +328,7 @@ TEST_CASE("what was acknowledged is there after a kill at any moment") {
 
 TEST_CASE("a second decision about an instant ends the process with 74") {
   const temporary_directory base;
-  const put_instant row{"nightly", day_zero, instant_outcome::ran, id_number(1), ""};
+  const put_instant row{"nightly", day_zero, instant_outcome::ran, id_number(1), "", 1, std::nullopt};
   put_instant other = row;
   other.run = id_number(2);
   std::string errors;

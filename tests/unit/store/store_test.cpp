@@ -355,11 +355,13 @@ TEST_CASE_TEMPLATE("facts are numbered without gaps, across batches and restarts
 TEST_CASE_TEMPLATE("the row of an instant can be put again only as it is", Driver, sqlite_driver,
                    memory_driver) {
   Driver d;
-  const put_instant row{"nightly", day_zero, instant_outcome::ran, id_number(1), "0 3 * * *"};
+  const put_instant row{"nightly",   day_zero, instant_outcome::ran, id_number(1),
+                        "0 3 * * *", 1,        std::nullopt};
   d.commit({row});
-  d.commit({row, put_instant{"nightly", day_zero + 1h, instant_outcome::missed, std::nullopt, ""},
-            put_instant{"nightly", day_zero - 72h, instant_outcome::ran, id_number(2), ""},
-            put_instant{"other", day_zero, instant_outcome::paused, std::nullopt, ""}});
+  d.commit({row,
+            put_instant{"nightly", day_zero + 1h, instant_outcome::missed, std::nullopt, "", 1, std::nullopt},
+            put_instant{"nightly", day_zero - 72h, instant_outcome::ran, id_number(2), "", 1, std::nullopt},
+            put_instant{"other", day_zero, instant_outcome::paused, std::nullopt, "", 1, std::nullopt}});
   d.read([&](reader& q) {
     const auto all = q.list_instants("nightly", std::nullopt, 10);
     REQUIRE(all.size() == 3);
@@ -387,14 +389,14 @@ TEST_CASE_TEMPLATE("the row of an instant can be put again only as it is", Drive
 TEST_CASE_TEMPLATE("a row without a run goes on to later instants, and is kept while it does", Driver,
                    sqlite_driver, memory_driver) {
   Driver d;
-  put_instant row{"j", day_zero, instant_outcome::paused, std::nullopt, "paused"};
+  put_instant row{"j", day_zero, instant_outcome::paused, std::nullopt, "paused", 1, std::nullopt};
   job j;
   j.name = "j";
   d.commit({put_job{j, "{}"}, row});
   row.count = 3;
   row.until = day_zero + 2h;
   d.commit({row});
-  d.commit({put_instant{"j", day_zero + 3h, instant_outcome::ran, id_number(1), ""}});
+  d.commit({put_instant{"j", day_zero + 3h, instant_outcome::ran, id_number(1), "", 1, std::nullopt}});
   d.read([&](reader& q) {
     const auto all = q.list_instants("j", std::nullopt, 10);
     REQUIRE(all.size() == 2);
@@ -439,9 +441,9 @@ TEST_CASE_TEMPLATE("what a wrong clock decided is withdrawn, but for the runs", 
                    memory_driver) {
   Driver d;
   d.commit({put_instant{"j", day_zero, instant_outcome::missed, std::nullopt, "", 5, day_zero + 4h},
-            put_instant{"j", day_zero + 5h, instant_outcome::ran, id_number(1), ""},
+            put_instant{"j", day_zero + 5h, instant_outcome::ran, id_number(1), "", 1, std::nullopt},
             put_instant{"j", day_zero + 6h, instant_outcome::missed, std::nullopt, "", 2, day_zero + 7h},
-            put_instant{"k", day_zero + 6h, instant_outcome::missed, std::nullopt, ""}});
+            put_instant{"k", day_zero + 6h, instant_outcome::missed, std::nullopt, "", 1, std::nullopt}});
   d.commit({withdraw_instants{"j", day_zero + 2h},
             put_instant{"j", day_zero, instant_outcome::missed, std::nullopt, "", 3, day_zero + 2h}});
   d.read([&](reader& q) {
@@ -754,8 +756,9 @@ TEST_CASE_TEMPLATE("retention deletes old final runs with everything that hangs 
             put_run{lately}, put_run{lost_long_ago}, put_run{waiting}, put_run{unknown}, put_run{lost_lately},
             put_attempt{a1}, put_attempt{a3}, put_attempt{a6}, put_idempotency{"old", 1, old.id},
             put_idempotency{"lately", 2, lately.id}, put_idempotency{"waiting", 3, waiting.id},
-            put_instant{"j", day_zero, instant_outcome::ran, old.id, ""},
-            put_instant{"j", now - 47h, instant_outcome::ran, lately.id, ""}, put_fact{sample_fact(8)}});
+            put_instant{"j", day_zero, instant_outcome::ran, old.id, "", 1, std::nullopt},
+            put_instant{"j", now - 47h, instant_outcome::ran, lately.id, "", 1, std::nullopt},
+            put_fact{sample_fact(8)}});
   d.commit({put_fact{sample_fact(9, now)}});
   d.commit_output({{lease_id{1}, "stdout", 0, "old"}, {lease_id{6}, "stdout", 0, "kept"}});
   d.retain(now, 24h * 30, 1'000'000);
@@ -823,9 +826,9 @@ TEST_CASE_TEMPLATE("the row of an instant is kept for 48 hours, however short re
   run r = sample_run(1, now - 50h);
   r.state = run_state::succeeded;
   r.finished_at = now - 50h;
-  d.commit({put_run{r}, put_instant{"j", now - 49h, instant_outcome::ran, r.id, ""},
-            put_instant{"j", now - 47h, instant_outcome::ran, r.id, ""},
-            put_instant{"j", now + 1h, instant_outcome::missed, std::nullopt, ""}});
+  d.commit({put_run{r}, put_instant{"j", now - 49h, instant_outcome::ran, r.id, "", 1, std::nullopt},
+            put_instant{"j", now - 47h, instant_outcome::ran, r.id, "", 1, std::nullopt},
+            put_instant{"j", now + 1h, instant_outcome::missed, std::nullopt, "", 1, std::nullopt}});
   d.retain(now, 1h, 1'000'000);
   d.read([&](reader& q) {
     CHECK_FALSE(q.find_run(r.id));
@@ -951,8 +954,8 @@ class random_history {
       case 6: batch.push_back(put_bucket{"queue/" + j.name, at_ + milliseconds{random_.below(9'000)}}); break;
       default: batch.push_back(forget_worker{w.worker_id, w.instance});
     }
-    batch.push_back(
-        put_instant{j.name, at_ + milliseconds{++instants_}, instant_outcome::missed, std::nullopt, ""});
+    batch.push_back(put_instant{j.name, at_ + milliseconds{++instants_}, instant_outcome::missed,
+                                std::nullopt, "", 1, std::nullopt});
     put_ledger(j.name, batch);
   }
 
@@ -960,7 +963,7 @@ class random_history {
   void put_ledger(const std::string& job, std::vector<mutation>& batch) {
     const std::string name = "ledger-" + job;
     const wall_time first = day_zero + std::chrono::hours{++hours_};
-    put_instant row{name, first, instant_outcome::paused, std::nullopt, "paused"};
+    put_instant row{name, first, instant_outcome::paused, std::nullopt, "paused", 1, std::nullopt};
     batch.push_back(row);
     row.count = 10;
     row.until = first + 9min;
