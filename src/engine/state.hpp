@@ -276,6 +276,8 @@ struct step_work {
   std::vector<run_id> changed;
   std::vector<lease_id> output_of;
   bool facts = false;
+  /// Empties it for the next step; the room it has taken stays.
+  void clear();
 };
 
 struct core {

@@ -53,33 +53,33 @@ void client::submit_new() {
     r.not_before =
         world_.server.clock().wall + std::chrono::duration_cast<milliseconds>(world_.chance.spread(1s, 200s));
   world_.judge.submission_sent(r.key);
-  unanswered_.push_back(r);
-  submit(r);
+  unanswered_.push_back(std::make_shared<const request>(std::move(r)));
+  submit(unanswered_.back());
 }
 
-void client::submit(const request& r) {
+void client::submit(const std::shared_ptr<const request>& r) {
   engine::submit_run in;
-  in.what.name = r.key;
-  in.what.spec = r.spec;
-  in.what.not_before = r.not_before;
-  in.idempotency_key = r.key;
+  in.what.name = r->key;
+  in.what.spec = r->spec;
+  in.what.not_before = r->not_before;
+  in.idempotency_key = r->key;
   in.fingerprint = 1;
   world_.server.ask(std::move(in), [this, r](const engine::answer& a) {
     if (const auto* run = std::get_if<engine::run_answer>(&a.body)) {
-      world_.judge.submission_answered(r.key, run->run.id);
+      world_.judge.submission_answered(r->key, run->run.id);
       runs_.push_back(run->run.id);
     } else if (const auto* purged = std::get_if<engine::purged_answer>(&a.body)) {
-      world_.judge.submission_answered(r.key, purged->id);
+      world_.judge.submission_answered(r->key, purged->id);
     } else {
       return;  // refused: it may be asked again
     }
-    std::erase_if(unanswered_, [&](const request& u) { return u.key == r.key; });
+    std::erase(unanswered_, r);
     answered_.push_back(r);
   });
 }
 
 void client::repeat_unanswered() {
-  for (const request& r : std::vector<request>(unanswered_)) submit(r);
+  for (const auto& r : std::vector(unanswered_)) submit(r);
 }
 
 run_id client::any_run() { return runs_.empty() ? run_id{} : runs_[world_.chance.below(runs_.size())]; }
@@ -139,7 +139,7 @@ void client::act() {
       return;
     case 6:
       if (!answered_.empty()) {
-        request other = answered_[d.below(answered_.size())];
+        const request& other = *answered_[d.below(answered_.size())];
         engine::submit_run in;
         in.what.name = other.key;
         in.what.spec = other.spec;

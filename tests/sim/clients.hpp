@@ -2,6 +2,7 @@
 // cancel, hold, settle, apply and delete jobs. What they were told goes to the judge.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,14 +37,14 @@ class client {
   };
   bool chosen_for_later(const run& r) const;
   run_spec draw_spec();
-  void submit(const request& r);
+  void submit(const std::shared_ptr<const request>& r);
   run_id any_run();
   void cancel();
 
   world& world_;
   int number_;
   int made_ = 0;
-  std::vector<request> answered_, unanswered_;
+  std::vector<std::shared_ptr<const request>> answered_, unanswered_;
   std::vector<run_id> runs_;
 };
 

@@ -91,7 +91,12 @@ class judge {
   struct spec_facts {
     bool at_most_once = false, builtin = false;
   };
-  void note(std::string_view what);
+  template <class... Part>
+  void note(const Part&... parts);
+  void mix(std::string_view text);
+  void mix(std::uint64_t number);
+  void mix(std::int64_t number) { mix(static_cast<std::uint64_t>(number)); }
+  void mix(const uuid& id);
   void durable(const put_run& m);
   void durable(const put_attempt& m);
   void durable(const put_instant& m);

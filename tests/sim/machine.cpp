@@ -136,7 +136,7 @@ void machine::stop() {
                                         agent::stop_mode::kill};
   const agent::stop_mode mode = world_.chance.one_of(modes);
   constexpr const char* names[] = {"leaving its jobs", "draining", "killing its jobs"};
-  world_.saw(std::string("daemon stopped in order, ") + names[static_cast<int>(mode)]);
+  world_.saw("daemon stopped in order, ", names[static_cast<int>(mode)]);
   feed(agent::stop{mode});
 }
 
@@ -286,15 +286,17 @@ void machine::carry_out(agent::effect& e) {
   }
 }
 
+/// A deadline that moves away leaves the timer where it is; it looks again when it fires.
 void machine::arm_timer() {
   const auto next = agent_->next_deadline();
-  if (next == armed_for_) return;
+  if (!next || (armed_for_ && *armed_for_ <= *next)) return;
   armed_for_ = next;
-  if (!next) return;
   world_.time.at(next->time_since_epoch() - 1h + booted_at_, [this, life = life_, at = *next] {
     if (life != life_ || armed_for_ != at || paused_) return;
     armed_for_.reset();
-    feed(agent::tick{});
+    const auto due = agent_->next_deadline();
+    if (due && *due <= clock().boot) return feed(agent::tick{});
+    arm_timer();
   });
 }
 

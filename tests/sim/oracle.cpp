@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -34,10 +35,10 @@ std::string cron_of(const schedule& s) {
 
 /// Walking costs milliseconds and depends on nothing else, so each schedule is walked once a process.
 const std::vector<wall_time>& walked(const schedule& s) {
-  static std::map<std::string, std::vector<wall_time>> cache;
-  const std::string cron = cron_of(s);
-  const std::string key = fmt::format("{}|{}|{}|{}", cron, s.time_zone, int(s.gap), int(s.fold));
-  const auto [at, fresh] = cache.try_emplace(key);
+  static std::map<std::tuple<std::string, std::string, gap_policy, fold_policy>, std::vector<wall_time>>
+      cache;
+  std::string cron = cron_of(s);
+  const auto [at, fresh] = cache.try_emplace({cron, s.time_zone, s.gap, s.fold});
   if (fresh) {
     const test::naive_clock clock(zone_named(s.time_zone), window_begin, window_end, 60);
     for (const auto& i : clock.instants(cron, s.gap, s.fold)) at->second.push_back(i.instant);
@@ -48,13 +49,15 @@ const std::vector<wall_time>& walked(const schedule& s) {
 /// After `after`, up to and including `until`.
 std::vector<wall_time> instants(const schedule& s, wall_time anchor, wall_time after, wall_time until) {
   std::vector<wall_time> found;
-  const auto take = [&](wall_time t) {
-    if (after < t && t <= until) found.push_back(t);
-  };
   if (s.kind == schedule_kind::interval) {
-    for (wall_time t = anchor + s.every; t <= until; t += s.every) take(t);
+    const auto skipped = std::max<std::int64_t>((after - anchor) / s.every, 0);
+    for (wall_time t = anchor + skipped * s.every; t <= until; t += s.every) {
+      if (t > std::max(after, anchor)) found.push_back(t);
+    }
   } else if (s.kind != schedule_kind::manual) {
-    for (const wall_time t : walked(s)) take(t);
+    const std::vector<wall_time>& all = walked(s);
+    const auto first = std::upper_bound(all.begin(), all.end(), after);
+    found.assign(first, std::upper_bound(first, all.end(), std::max(after, until)));
   }
   return found;
 }

@@ -30,9 +30,10 @@ void world::print_line(const std::string& what) const {
   fmt::print("{:>14.6f} {}\n", std::chrono::duration<double>(time.now()).count(), what);
 }
 
-void world::saw(const std::string& situation) {
-  ++situations[situation];
-  say([&] { return "  (" + situation + ")"; });
+void world::count_situation() {
+  const auto known = situations.find(name_);
+  ++(known != situations.end() ? known : situations.emplace(name_, 0).first)->second;
+  say([this] { return "  (" + name_ + ")"; });
 }
 
 nanoseconds world::message_delay() {
