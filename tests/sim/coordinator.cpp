@@ -63,7 +63,7 @@ void coordinator::start() {
   started_at_ = world_.time.now();
   world_.say([] { return "coordinator starts"; });
   orchestrator::snapshot found = disk_->reopen(clock().wall);
-  world_.judge.coordinator_starts();
+  world_.judge.coordinator_starts(found);
   feed(engine::started{std::move(found), world_.chance.next()});
   if (up()) world_.judge.coordinator_started(*engine_);
   if (up() && disk_full_) feed(engine::space_changed{true});

@@ -61,6 +61,7 @@ void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
   if (!e.commit) return;
   judge_speaker(e);
   if (const auto wrong = timetable_.observe(*e.commit, world_.server.clock().wall)) broken(*wrong);
+  if (const auto wrong = admission_.observe(*e.commit, world_.time.now())) broken(*wrong);
   if (e.commit->mutations.size() > limits::commit_mutations)
     broken("rule 3: one input made more than a batch may hold");
   for (const mutation& m : e.commit->mutations) {
@@ -270,6 +271,19 @@ void judge::durable(const put_instant& m) {
   const auto [known, fresh] = instants_.emplace(std::pair(m.job, m.instant), m.run.has_value());
   if (!fresh && (known->second || m.run)) broken(fmt::format("I15: {} fired twice for one instant", m.job));
   world_.saw("instant ", to_string(m.outcome));
+  if (!m.rule.empty()) world_.saw("instant ", to_string(m.outcome), " by ", m.rule);
+}
+
+void judge::durable(const backfill_instant& m) {
+  note("backfilled is", m.job, to_unix_ms(m.instant));
+  if (std::exchange(instants_[{m.job, m.instant}], true))
+    broken(fmt::format("I15: {} fired twice for one instant, by a backfill", m.job));
+  world_.saw("an instant was backfilled");
+}
+
+void judge::durable(const put_calendar& m) {
+  note("calendar", m.name, m.text);
+  world_.saw("a calendar was changed");
 }
 
 void judge::durable(const withdraw_instants& m) {
@@ -382,8 +396,10 @@ void judge::coordinator_dies(engine::engine& core) {
 }
 
 /// Before its first step: what it will know of schedules is what is on the disk.
-void judge::coordinator_starts() {
+void judge::coordinator_starts(const snapshot& found) {
   world_.server.disk().read([this](store::reader& r) { timetable_.reload(r); });
+  // Buckets are kept by the time of day; by one that was changed they may be full again.
+  admission_.reload(found, !world_.draw.wall_steps && !rolled_back_, world_.time.now());
 }
 
 /// I19: what is rebuilt from the disk is what lived. I20: what was shown does not go back.
@@ -413,6 +429,7 @@ void judge::database_rolled_back() {
   rolled_back_ = true;
   ++databases_;
   world_.saw("database rolled back");
+  admission_.forget_promises();
   before_.reset();
   shown_ = 0;
   acknowledged_.clear();

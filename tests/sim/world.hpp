@@ -69,7 +69,7 @@ struct world {
   bool cloned = false;
   bool output_was_lost = false;
   nanoseconds shortest_lost_after = 24h;
-  std::uint64_t inputs = 0, agent_inputs = 0;
+  std::uint64_t inputs = 0, agent_inputs = 0, queue_changes = 0;
 
  private:
   void print_line(const std::string& what) const;
