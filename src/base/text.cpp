@@ -157,6 +157,17 @@ utf8_sequence first_sequence(std::string_view text) {
   return {.length = length, .complete = length != 0 && length <= text.size()};
 }
 
+// Most text is ASCII, which is passed over eight bytes at a time.
+std::size_t ascii_prefix(std::string_view text) {
+  std::size_t at = 0;
+  for (std::uint64_t eight = 0; at + sizeof eight <= text.size(); at += sizeof eight) {
+    std::memcpy(&eight, text.data() + at, sizeof eight);
+    if ((eight & 0x8080'8080'8080'8080) != 0) break;
+  }
+  while (at < text.size() && byte_at(text, at) < 0x80) ++at;
+  return at;
+}
+
 char32_t decode(std::string_view sequence) {
   if (sequence.size() == 1) return byte_at(sequence, 0);
   char32_t point = byte_at(sequence, 0) & (0x7fU >> sequence.size());
@@ -228,7 +239,7 @@ std::optional<std::string> nearest(std::string_view word, std::span<const std::s
 }
 
 bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
+  for (text.remove_prefix(ascii_prefix(text)); !text.empty(); text.remove_prefix(ascii_prefix(text))) {
     const utf8_sequence sequence = first_sequence(text);
     if (!sequence.complete) return false;
     text.remove_prefix(sequence.length);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <orchestrator/base/planted.hpp>
+
 #include "runs.hpp"
 #include "state.hpp"
 
@@ -386,7 +388,7 @@ void dispatcher::book(requirement_class& c, const placement& p) {
 }
 
 bool dispatcher::is_free_on(const requirement_class& c, const worker_entry& w) const {
-  if (c.what.resources.empty()) return true;
+  if (c.what.resources.empty() || planted(defect::resources_not_asked)) return true;
   return is_free(c.what.resources, kind_list_[*w.capacity.kind].traits->resources, w.capacity.taken);
 }
 

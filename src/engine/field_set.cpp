@@ -40,6 +40,7 @@ std::uint64_t by_day(const field_set& fields, int year, int month, int length) {
 }
 
 std::uint64_t by_weekday(const field_set& fields, int year, int month, int length) {
+  if (fields.weekdays == bits(0, 6)) return bits(1, length);
   constexpr std::uint64_t every_seventh = bit(1) | bit(8) | bit(15) | bit(22) | bit(29);
   const int first_weekday = weekday_of(year, month, 1);
   std::uint64_t found = 0;
@@ -108,16 +109,29 @@ bool matches(const field_set& fields, local_seconds t) {
          has(fields.months, c.month) && has(days_of_month(fields, c.year, c.month), c.day);
 }
 
-day_rest rest_of_day(const field_set& fields, local_seconds from) {
+match_count matches_before(const field_set& fields, local_seconds from, local_seconds day_end) {
   const civil_time c = seconds_to_civil(from);
   const auto in = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };
   const std::uint64_t minutes = in(fields.minutes & bits(c.minute + 1, 59));
   const std::uint64_t hours = in(fields.hours & bits(c.hour + 1, 23));
   const std::uint64_t an_hour = in(fields.minutes) * in(fields.seconds);
-  const std::uint64_t count =
-      in(fields.seconds & bits(c.second, 59)) + minutes * in(fields.seconds) + hours * an_hour;
+  const std::uint64_t a_day = in(fields.hours) * an_hour;
   const time_of_day last{highest(fields.hours), highest(fields.minutes), highest(fields.seconds)};
-  return {count, at(c.year, c.month, c.day, last)};
+  match_count found{in(fields.seconds & bits(c.second, 59)) + minutes * in(fields.seconds) + hours * an_hour,
+                    at(c.year, c.month, c.day, last)};
+  const civil_time end = seconds_to_civil(day_end - 1);
+  for (int year = c.year, month = c.month, day = c.day; year < end.year || month <= end.month; day = 0) {
+    const bool is_last = year == end.year && month == end.month;
+    std::uint64_t days = has(fields.months, month) ? days_of_month(fields, year, month) : 0;
+    days &= bits(day + 1, is_last ? end.day : 31);
+    found.count += in(days)*a_day;
+    if (days != 0) found.last = at(year, month, highest(days), last);
+    if (++month > 12) {
+      month = 1;
+      if (++year > end.year) break;
+    }
+  }
+  return found;
 }
 
 std::optional<local_seconds> match_at_or_after(const field_set& fields, local_seconds from) {

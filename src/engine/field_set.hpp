@@ -47,12 +47,13 @@ std::uint64_t days_of_month(const field_set& fields, int year, int month);
 
 bool matches(const field_set& fields, local_seconds at);
 
-/// How many matches lie from `from` to the end of its day, and the last of them. `from` itself must match.
-struct day_rest {
+/// How many matches lie from `from` to before `day_end`, a midnight after it, and the last of them. `from`
+/// itself must match. Days are counted, not walked.
+struct match_count {
   std::uint64_t count;
   local_seconds last;
 };
-day_rest rest_of_day(const field_set& fields, local_seconds from);
+match_count matches_before(const field_set& fields, local_seconds from, local_seconds day_end);
 
 /// The earliest match at or after `from`; nothing beyond the last year.
 std::optional<local_seconds> match_at_or_after(const field_set& fields, local_seconds from);

@@ -5,6 +5,7 @@
 #include <array>
 
 #include <orchestrator/base/check.hpp>
+#include <orchestrator/base/planted.hpp>
 
 namespace orchestrator::engine {
 namespace {
@@ -13,12 +14,13 @@ bool is_paused_queue(const limit_use& u, const rank&, mono_time) { return u.what
 
 bool is_full(const limit_use& u, const rank&, mono_time) {
   const int most = max_running_of(u);
-  return most > 0 && u.what->running >= most;
+  return most > 0 && u.what->running >= most + (planted(defect::queue_one_too_many) ? 1 : 0);
 }
 
 bool is_dry(const limit_use& u, const rank&, mono_time now) { return rate_of(u) && next_token(u) > now; }
 
 bool is_held_lock(const limit_use& u, const rank&, mono_time) {
+  if (planted(defect::lock_ignored_by_readers) && u.shared) return false;
   return u.shared ? u.what->alone > 0 : u.what->running > 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
@@ -212,7 +213,7 @@ void install(core& c, const day_calendar& days) {
   for (job_entry* j : users) fire_before_change(c, *j);
   c.calendars[days.name] = std::make_shared<const day_calendar>(days);
   for (job_entry* j : users) {
-    j->times.reset();
+    if (!planted(defect::calendar_change_ignored)) j->times.reset();
     arm_schedule(c, *j);
   }
   c.step.first.emplace_back(
@@ -298,6 +299,30 @@ void end_job(core& c, job_entry& j) {
   drop_name(c, name);
 }
 
+// Schedules of the zone follow its new table from now on; what is due is decided by the old one.
+void replace_zone(core& c, zone_entry& z, const zone_table& fresh) {
+  std::vector<job_entry*> users;
+  for (auto& [name, j] : c.jobs) {
+    const auto& s = j.job.definition.schedule;
+    if (s && s->time_zone == fresh.name && j.times) users.push_back(&j);
+  }
+  for (job_entry* j : users) fire_before_change(c, *j);
+  z.table = std::make_shared<zone_table>(fresh);
+  for (job_entry* j : users) {
+    // What is past by now was decided by the old table: the new one has no instants there.
+    const wall_time now = c.now.wall - j->delay;
+    if (j->job.cursor && *j->job.cursor < now && (!j->due || *j->due > c.now.wall)) {
+      j->job.cursor = now;
+      c.step.rest.emplace_back(put_cursor{j->job.name, now});
+    }
+    j->times.reset();
+    arm_schedule(c, *j);
+  }
+  log(c, note_level::info,
+      fmt::format("The time zone {} was read again and differs; {} schedules follow it from now on.",
+                  fresh.name, users.size()));
+}
+
 }  // namespace
 
 void on(core& c, const apply_jobs& in) {
@@ -310,6 +335,10 @@ void on(core& c, const apply_jobs& in) {
 void on(core& c, const zone_loaded& in) {
   zone_entry& z = c.zones[in.name];
   z.loading = false;
+  if (z.table) {  // the system's zone data changed; a zone that it lost stays as it was
+    if (in.table && *in.table != *z.table) replace_zone(c, z, *in.table);
+    return;
+  }
   if (!in.table) {
     refuse_zone(c, in.name);
     for (const auto& [name, j] : c.jobs) {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
 
 #include "requests.hpp"
@@ -67,10 +68,12 @@ void on(core& c, const set_queue& in) {
                        : wanted.paused                    ? "queue.paused"
                                                           : "queue.resumed";
     l.settings = wanted;
-    if (wanted.is_plain())
+    queue stored = wanted;
+    if (planted(defect::queue_hold_not_durable)) stored.paused = false;
+    if (stored.is_plain())
       c.step.rest.emplace_back(delete_queue{in.name});
     else
-      c.step.rest.emplace_back(put_queue{wanted});
+      c.step.rest.emplace_back(put_queue{stored});
     put_fact(c, fact, "queue/" + in.name, describe(wanted));
     c.places.reconsider(l);
   }

@@ -70,25 +70,16 @@ run_origin origin_of(core& c, const submit_run& in) {
   return from;
 }
 
-// Everything but the key is settled here. The run exists when this returns true.
-void create_and_answer(core& c, const submit_run& in) {
-  if (in.replay_only) return respond(c, in.request, refuse(errc::not_found, "This idempotency key is new."));
-  if (auto wrong = check(c, in.what)) return respond(c, in.request, std::move(*wrong));
-  if (auto wrong = refuse_dependencies(c, in)) return respond(c, in.request, std::move(*wrong));
-  if (const auto unknown = unknown_dependency(c, in)) return fetch_run(c, in.after[*unknown].run, in);
-  run_entry& r = create_run(c, origin_of(c, in));
-  skip_if_unmet(c, r, in);
-  if (!in.idempotency_key.empty()) {
-    c.step.rest.emplace_back(put_idempotency{in.idempotency_key, in.fingerprint, r.id});
-    c.keys.insert(hash64(in.idempotency_key));
-    // Until that row is durable only this memory knows the key.
-    const std::uint64_t number = c.issued_number + 1;
-    c.recent_keys[in.idempotency_key] = {in.fingerprint, r.id, number};
-    c.recent_keys_by_number[number].push_back(in.idempotency_key);
-  }
-  run_answer a = answer_for(r);
-  a.created = true;
-  respond(c, in.request, std::move(a));
+// The run that answers a key from here on.
+template <class Request>
+void remember_key(core& c, const Request& in, const run_id& run) {
+  if (in.idempotency_key.empty()) return;
+  c.step.rest.emplace_back(put_idempotency{in.idempotency_key, in.fingerprint, run});
+  c.keys.insert(hash64(in.idempotency_key));
+  // Until that row is durable only this memory knows the key.
+  const std::uint64_t number = c.issued_number + 1;
+  c.recent_keys[in.idempotency_key] = {in.fingerprint, run, number};
+  c.recent_keys_by_number[number].push_back(in.idempotency_key);
 }
 
 refusal key_reused() {
@@ -97,7 +88,8 @@ refusal key_reused() {
 }
 
 // True if the key's run is known without a look-up; the request is answered then.
-bool replay_recent(core& c, const submit_run& in) {
+template <class Request>
+bool replay_recent(core& c, const Request& in) {
   const auto known = c.recent_keys.find(in.idempotency_key);
   if (known == c.recent_keys.end()) return false;
   if (known->second.fingerprint != in.fingerprint) {
@@ -112,7 +104,8 @@ bool replay_recent(core& c, const submit_run& in) {
   return true;
 }
 
-void answer_from_rows(core& c, const submit_run& in, const fetched_rows& rows) {
+template <class Request>
+void answer_from_rows(core& c, const Request& in, const fetched_rows& rows) {
   if (rows.key_fingerprint != in.fingerprint) return respond(c, in.request, key_reused());
   run_answer a;
   a.replayed = true;
@@ -147,9 +140,65 @@ void retry_of(core& c, const retry_run& in, const orchestrator::run& old, const 
                "Wait for its end, or cancel it first."));
   }
   if (auto full = refuse_new_work(c, 1)) return respond(c, in.request, std::move(*full));
-  run_answer a = answer_for(create_retry(c, old, spec));
+  const run_entry& r = create_retry(c, old, spec);
+  remember_key(c, in, r.id);
+  run_answer a = answer_for(r);
   a.created = true;
   respond(c, in.request, std::move(a));
+}
+
+// Everything but the key is settled here.
+void create(core& c, const submit_run& in) {
+  if (in.replay_only) return respond(c, in.request, refuse(errc::not_found, "This idempotency key is new."));
+  if (auto wrong = check(c, in.what)) return respond(c, in.request, std::move(*wrong));
+  if (auto wrong = refuse_dependencies(c, in)) return respond(c, in.request, std::move(*wrong));
+  if (const auto unknown = unknown_dependency(c, in)) return fetch_run(c, in.after[*unknown].run, in);
+  run_entry& r = create_run(c, origin_of(c, in));
+  skip_if_unmet(c, r, in);
+  remember_key(c, in, r.id);
+  run_answer a = answer_for(r);
+  a.created = true;
+  respond(c, in.request, std::move(a));
+}
+
+void create(core& c, const retry_run& in) {
+  if (const run_entry* r = c.runs.find(in.run)) return retry_of(c, in, to_row(*r), run_spec(r->spec->spec));
+  if (!in.idempotency_key.empty()) c.keys_in_flight[in.idempotency_key];  // others wait for this one's end
+  fetch_run(c, in.run, in);
+}
+
+// A request whose key the store does not have, or has none.
+template <class Request>
+void begin(core& c, const Request& in) {
+  if (in.idempotency_key.empty()) return create(c, in);
+  if (const auto flying = c.keys_in_flight.find(in.idempotency_key); flying != c.keys_in_flight.end()) {
+    flying->second.push_back(in);
+  } else if (!replay_recent(c, in)) {
+    create(c, in);
+  }
+}
+
+// The same key again while the first request with it is under way waits for that one.
+template <class Request>
+void take(core& c, const Request& in) {
+  if (in.idempotency_key.size() > limits::idempotency_key) {
+    return respond(c, in.request, refuse(errc::limit, "The idempotency key is longer than 255 characters."));
+  }
+  const bool decided_here = in.idempotency_key.empty() || c.keys_in_flight.contains(in.idempotency_key) ||
+                            c.recent_keys.contains(in.idempotency_key) ||
+                            !c.keys.contains(hash64(in.idempotency_key));
+  if (decided_here) return begin(c, in);
+  const fetch_id id{++c.fetch_counter};
+  c.fetches.emplace(id, in.idempotency_key);
+  c.step.lookups.emplace_back(fetch{id, in.idempotency_key});
+  c.keys_in_flight[in.idempotency_key].push_back(in);
+}
+
+void finish_retry(core& c, const retry_run& in, const fetched_rows& rows) {
+  if (!rows.run) return respond(c, in.request, no_such_run(in.run));
+  const auto spec = protocol::decode_spec(rows.spec_text);
+  if (!spec) return respond(c, in.request, refuse(errc::conflict, "The run's specification cannot be read."));
+  retry_of(c, in, *rows.run, *spec);
 }
 
 void refuse_ended(core& c, request_id request, run_state state) {
@@ -176,39 +225,16 @@ void fetch_run(core& c, const run_id& run, parked_request request) {
   c.step.lookups.emplace_back(fetch{id, run});
 }
 
-void on(core& c, const submit_run& in) {
-  if (in.idempotency_key.empty()) return create_and_answer(c, in);
-  if (in.idempotency_key.size() > limits::idempotency_key) {
-    return respond(c, in.request, refuse(errc::limit, "The idempotency key is longer than 255 characters."));
-  }
-  // One look-up per key at a time: a second one could read the store before the first request's run is in it.
-  if (const auto flying = c.keys_in_flight.find(in.idempotency_key); flying != c.keys_in_flight.end()) {
-    flying->second.push_back(in);
-    return;
-  }
-  if (replay_recent(c, in)) return;
-  if (!c.keys.contains(hash64(in.idempotency_key))) return create_and_answer(c, in);
-  const fetch_id id{++c.fetch_counter};
-  c.fetches.emplace(id, in.idempotency_key);
-  c.step.lookups.emplace_back(fetch{id, in.idempotency_key});
-  c.keys_in_flight[in.idempotency_key].push_back(in);
-}
+void on(core& c, const submit_run& in) { take(c, in); }
+
+void on(core& c, const retry_run& in) { take(c, in); }
 
 void on_key_fetched(core& c, const std::string& key, const fetched_rows& rows) {
   const auto waiting = c.keys_in_flight.extract(key);
   ORC_CHECK(!waiting.empty(), "a key came back that nobody waits for");
-  for (const submit_run& in : waiting.mapped()) {
-    if (rows.key_found) {
-      answer_from_rows(c, in, rows);
-    } else if (!replay_recent(c, in)) {
-      create_and_answer(c, in);
-    }
+  for (const keyed_request& next : waiting.mapped()) {
+    std::visit([&](const auto& in) { rows.key_found ? answer_from_rows(c, in, rows) : begin(c, in); }, next);
   }
-}
-
-void on(core& c, const retry_run& in) {
-  if (const run_entry* r = c.runs.find(in.run)) return retry_of(c, in, to_row(*r), run_spec(r->spec->spec));
-  fetch_run(c, in.run, in);
 }
 
 void on(core& c, const retry_runs& in) {
@@ -297,11 +323,10 @@ void on_run_fetched(core& c, const parked_request& request, const fetched_rows& 
       respond(c, in.request, std::move(a));
     }
     void operator()(const retry_run& in) {
-      if (!rows.run) return respond(c, in.request, no_such_run(in.run));
-      const auto spec = protocol::decode_spec(rows.spec_text);
-      if (!spec)
-        return respond(c, in.request, refuse(errc::conflict, "The run's specification cannot be read."));
-      retry_of(c, in, *rows.run, *spec);
+      const auto behind = c.keys_in_flight.extract(in.idempotency_key);
+      finish_retry(c, in, rows);
+      if (behind.empty()) return;
+      for (const keyed_request& next : behind.mapped()) std::visit([&](const auto& n) { begin(c, n); }, next);
     }
     void operator()(const hold_run& in) {
       if (!rows.run) return respond(c, in.request, no_such_run(in.run));

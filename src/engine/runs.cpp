@@ -330,6 +330,7 @@ bool is_paused(const run_entry& r) {
 }
 
 bool blocked_by_overlap(const run_entry& r) {
+  if (planted(defect::overlap_not_asked)) return false;
   if (r.job_version == 0 || !r.details || !r.details->instant || r.name->job == nullptr) return false;
   const auto& schedule = r.name->job->job.definition.schedule;
   if (!schedule || schedule->overlap == overlap_policy::allow || schedule->overlap == overlap_policy::skip)
@@ -421,6 +422,8 @@ void hold_limits(core& c, run_entry& r, worker_entry& w) {
 void free_limits(core& c, run_entry& r, worker_entry& w) {
   const requirement_class& what = class_of(c, r);
   c.places.give_back(what);
+  const attempt_entry* a = newest_attempt(r);
+  if (planted(defect::resources_kept_on_loss) && a != nullptr && a->row.state == attempt_state::lost) return;
   for (const auto& [name, amount] : what.what.resources) {
     std::int64_t& taken = w.capacity.taken[name];
     taken -= amount;

@@ -263,6 +263,8 @@ struct dependent {
   after_condition on = after_condition::ok;
 };
 
+/// A request that makes one run, however often it is sent.
+using keyed_request = std::variant<submit_run, retry_run>;
 /// A request that waits for rows or zones.
 using parked_request = std::variant<submit_run, cancel_run, retry_run, hold_run, resolve_run>;
 struct parked_apply {
@@ -286,6 +288,8 @@ struct step_work {
   std::vector<run_id> changed;
   std::vector<lease_id> output_of;
   bool facts = false;
+  /// Empties it for the next step; the room it has taken stays.
+  void clear();
 };
 
 struct core {
@@ -356,7 +360,7 @@ struct core {
   key_filter keys;
   std::map<std::string, recent_key> recent_keys;
   std::map<std::uint64_t, std::vector<std::string>> recent_keys_by_number;
-  std::map<std::string, std::deque<submit_run>> keys_in_flight;  ///< one look-up per key at a time
+  std::map<std::string, std::deque<keyed_request>> keys_in_flight;  ///< one look-up per key at a time
   std::map<fetch_id, std::variant<session_id, std::string, parked_request>> fetches;  ///< string: a key
   std::uint64_t fetch_counter = 0;
 

@@ -13,6 +13,23 @@
 
 namespace orchestrator::engine {
 
+void step_work::clear() {
+  first.clear();
+  runs.clear();
+  attempts.clear();
+  workers.clear();
+  rest.clear();
+  loose.clear();
+  chunks.clear();
+  gated.clear();
+  direct.clear();
+  lookups.clear();
+  ballast.reset();
+  changed.clear();
+  output_of.clear();
+  facts = false;
+}
+
 void touch(core& c, run_entry& r) {
   if (r.dirty) return;
   r.dirty = true;
@@ -161,7 +178,7 @@ void finish_step(core& c, effects& out) {
   out.ballast = w.ballast;
   out.outputs = std::move(w.direct);
   c.gate.release(released);
-  w = step_work{};
+  w.clear();
   deliver(c, std::move(released), out.outputs);
   // Acks that a legacy worker's limit holds back, and timers, may have changed in deliver.
   refresh_deadline(c);

@@ -107,7 +107,7 @@ struct candidate {
   instant_kind kind = instant_kind::fires;
 };
 
-/// How many instants lie from one to the end of its local day, and the last of them.
+/// How many instants lie from one to some later midnight, and the last of them.
 struct rest_of_span {
   std::uint64_t count;
   wall_time last;
@@ -121,7 +121,8 @@ class instant_source {
   virtual std::optional<candidate> next(wall_time after) const = 0;
   /// At or before `at`, strictly after `after`.
   virtual std::optional<candidate> latest(wall_time after, wall_time at) const = 0;
-  /// Of the instants from `from`, which fires, to before `day_end`: the zone does not change in between.
+  /// Of the instants from `from`, which fires, to before `day_end`, a midnight: the zone does not change in
+  /// between.
   virtual rest_of_span rest(const upcoming_instant& from, wall_time day_end) const = 0;
   const zone_map& zone() const { return zone_; }
 
@@ -155,10 +156,10 @@ class field_source final : public instant_source {
     return second_pass(*real);
   }
 
-  rest_of_span rest(const upcoming_instant& from, wall_time) const override {
-    if (!matches(fields_, whole_seconds(from.instant) + from.utc_offset))
-      return {1, from.instant};  // shifted
-    const day_rest found = rest_of_day(fields_, whole_seconds(from.instant) + from.utc_offset);
+  rest_of_span rest(const upcoming_instant& from, wall_time day_end) const override {
+    const local_seconds local = whole_seconds(from.instant) + from.utc_offset;
+    if (!matches(fields_, local)) return {1, from.instant};  // shifted
+    const match_count found = matches_before(fields_, local, whole_seconds(day_end) + from.utc_offset);
     return {found.count, to_wall(found.last - from.utc_offset)};
   }
 
@@ -357,7 +358,7 @@ class dated_calendar final : public calendar {
           span.kind = instant_kind::excluded;
           span.rule = *std::move(why);
         }
-        if (is_steady(found->what)) take_rest_of_day(found->what, until, span);
+        if (is_steady(found->what)) take_rest(found->what, until, span);
       }
       after = span.last;
       if (!spans.empty() && spans.back().kind == span.kind && spans.back().rule == span.rule) {
@@ -387,15 +388,24 @@ class dated_calendar final : public calendar {
     return found;
   }
 
-  /// From an instant to the last one of its day, but not beyond `until`.
-  void take_rest_of_day(const upcoming_instant& from, wall_time until, instant_span& span) const {
-    const wall_time day_end = end_of_day(from) + tick;
+  /// From an instant to the last one of its day, or of the stretch if all days are alike, but not beyond
+  /// `until`.
+  void take_rest(const upcoming_instant& from, wall_time until, instant_span& span) const {
+    const wall_time day_end = days_.empty() ? last_midnight(from, until) : end_of_day(from) + tick;
     const rest_of_span rest = source_->rest(from, day_end);
     span.count = rest.count;
     span.last = rest.last;
     if (rest.last <= until) return;
     span.count -= source_->rest(source_->next(until)->what, day_end).count;
     span.last = source_->latest(from.instant - tick, until)->what.instant;
+  }
+
+  /// The last midnight of the stretch of an instant whose day lies in it, but at most the one after `until`.
+  wall_time last_midnight(const upcoming_instant& from, wall_time until) const {
+    const utc_seconds end =
+        std::min({zone().end(zone().stretch_at(whole_seconds(from.instant))), whole_seconds(end_),
+                  whole_seconds(end_of_day({std::max(until, from.instant), from.utc_offset, ""})) + 1});
+    return std::max(begin_of_day({to_wall(end), from.utc_offset, ""}), end_of_day(from) + tick);
   }
 
   static local_seconds local_of(const upcoming_instant& i) { return whole_seconds(i.instant) + i.utc_offset; }

@@ -1,7 +1,8 @@
-// What one placement costs with a long queue behind it: the coordinator's core with 10,000 schedules, 100
-// workers and up to 1,000,000 queued runs of 300 different requirements (labels, resources, queues with
-// limits, locks). One iteration is one result, the turn in which the freed slot is given away, and the
-// commit. Built on demand: ninja bench_engine; not part of any test.
+// What the coordinator's core costs at three sizes each, which shows growth: a submission, a result and the
+// placement that follows it, with 10,000 schedules, 100 workers and up to 1,000,000 queued runs of 300
+// different requirements (labels, resources, queues with limits, locks); and up to 10,000 schedules that are
+// due in one second. Every step is followed by its turn and its commit. Built on demand, in the optimised
+// tree: ninja -C build/release bench_engine; not part of any test.
 #include <deque>
 #include <memory>
 
@@ -18,7 +19,7 @@ using namespace std::chrono_literals;
 constexpr int requirements = 300;
 constexpr int workers = 100;
 constexpr int slots = 4;
-constexpr int schedules = 10'000;
+constexpr std::size_t all_schedules = 10'000;
 
 run_spec spec_number(int i) {
   run_spec s;
@@ -36,7 +37,20 @@ run_id id_number(std::uint64_t n) {
   return make_uuid_v7(from_unix_ms(1'700'000'000'000 + static_cast<std::int64_t>(n / 4)), 0, n);
 }
 
-snapshot make_snapshot(std::size_t queued, wall_time now) {
+/// Either spread over the day, or all at 02:30.
+job_definition schedule_number(std::size_t i, bool together) {
+  job_definition d;
+  d.name = "scheduled" + std::to_string(i);
+  d.spec.command = {"true"};
+  d.schedule = schedule{};
+  d.schedule->kind = schedule_kind::daily;
+  d.schedule->hour = together ? 2 : static_cast<int>(i % 24);
+  d.schedule->minute = together ? 30 : static_cast<int>(i % 60);
+  d.schedule->overlap = overlap_policy::allow;
+  return d;
+}
+
+snapshot make_snapshot(std::size_t queued, wall_time now, std::size_t schedules, bool together) {
   snapshot s;
   s.cluster = uuid{{1}};
   s.term = 1;
@@ -52,14 +66,8 @@ snapshot make_snapshot(std::size_t queued, wall_time now) {
     r.spec = spec_id{i % requirements + 1};
     r.submitted_at = now;
   }
-  for (int i = 0; i < schedules; ++i) {
-    job_definition d;
-    d.name = "scheduled" + std::to_string(i);
-    d.spec.command = {"true"};
-    d.schedule = schedule{};
-    d.schedule->kind = schedule_kind::daily;
-    d.schedule->hour = i % 24;
-    d.schedule->minute = i % 60;
+  for (std::size_t i = 0; i < schedules; ++i) {
+    const job_definition d = schedule_number(i, together);
     job j;
     j.name = d.name;
     j.cursor = now;
@@ -70,11 +78,32 @@ snapshot make_snapshot(std::size_t queued, wall_time now) {
 
 class bed {
  public:
-  explicit bed(std::size_t queued) : core_({}) {
-    give(engine::started{make_snapshot(queued, wall_), 1});
-    for (int i = 0; i < workers; ++i) connect(i);
+  bed(std::size_t queued, std::size_t schedules, bool together) : core_(roomy()) {
+    give(engine::started{make_snapshot(queued, wall_, schedules, together), 1});
+    if (!together) {
+      for (int i = 0; i < workers; ++i) connect(i);
+    }
     turn();
   }
+  void submit_one() {
+    engine::submit_run in;
+    in.request = request_id{++requests_};
+    in.what.spec = spec_number(static_cast<int>(requests_ % requirements));
+    in.idempotency_key = "key" + std::to_string(requests_);
+    give(std::move(in));
+    turn();
+  }
+  /// The next 02:30 comes, and all that follows from it.
+  void pass_half_past_two() {
+    constexpr auto day = 24h;
+    wall_ = wall_time{(wall_.time_since_epoch() / day + 1) * milliseconds{day} + 2h + 30min};
+    now_ += day;
+    do {
+      give(engine::tick{});
+      turn();
+    } while (core_.next_deadline() && *core_.next_deadline() <= now_);
+  }
+  std::size_t queued() const { return core_.view().count().queued; }
   /// One result in; what it makes room for out.
   void complete_one() {
     const auto [session, offer] = offers_.front();
@@ -92,6 +121,11 @@ class bed {
   std::size_t placed() const { return placed_; }
 
  private:
+  static engine::config roomy() {
+    engine::config c;
+    c.max_queued_runs = 10'000'000;
+    return c;
+  }
   void connect(int i) {
     const session_id session{static_cast<std::uint64_t>(i + 1)};
     protocol::worker_register r;
@@ -130,12 +164,32 @@ class bed {
   wall_time wall_ = from_unix_ms(1'800'000'000'000);
   std::map<session_id, std::uint64_t> seq_;
   std::deque<std::pair<session_id, protocol::execute_job>> offers_;
-  std::uint64_t issued_ = 0;
+  std::uint64_t issued_ = 0, requests_ = 0;
   std::size_t placed_ = 0;
 };
 
+void submission(benchmark::State& state) {
+  bed b(static_cast<std::size_t>(state.range(0)), all_schedules, false);
+  for (auto _ : state) b.submit_one();
+}
+BENCHMARK(submission)
+    ->Arg(10'000)
+    ->Arg(100'000)
+    ->Arg(1'000'000)
+    ->Iterations(8'000)
+    ->Unit(benchmark::kMicrosecond);
+
+void due_schedules(benchmark::State& state) {
+  bed b(0, static_cast<std::size_t>(state.range(0)), true);
+  for (auto _ : state) b.pass_half_past_two();
+  state.counters["runs_made"] = static_cast<double>(b.queued());
+  state.counters["a_run"] = benchmark::Counter(static_cast<double>(b.queued()),
+                                               benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+BENCHMARK(due_schedules)->Arg(100)->Arg(1'000)->Arg(10'000)->Iterations(5)->Unit(benchmark::kMillisecond);
+
 void completion_and_placement(benchmark::State& state) {
-  bed b(static_cast<std::size_t>(state.range(0)));
+  bed b(static_cast<std::size_t>(state.range(0)), all_schedules, false);
   const std::size_t before = b.placed();
   for (auto _ : state) b.complete_one();
   state.counters["placed_per_result"] =

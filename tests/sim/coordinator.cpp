@@ -63,7 +63,7 @@ void coordinator::start() {
   started_at_ = world_.time.now();
   world_.say([] { return "coordinator starts"; });
   orchestrator::snapshot found = disk_->reopen(clock().wall);
-  world_.judge.coordinator_starts();
+  world_.judge.coordinator_starts(found);
   feed(engine::started{std::move(found), world_.chance.next()});
   if (up()) world_.judge.coordinator_started(*engine_);
   if (up() && disk_full_) feed(engine::space_changed{true});
@@ -259,7 +259,7 @@ void coordinator::carry_out(engine::output& o) {
     const auto found = sessions_.find(closing->session);
     if (found == sessions_.end()) return;
     flush(found->second);
-    world_.saw("close " + std::to_string(closing->code));
+    world_.saw("close ", std::to_string(closing->code));
     found->second.wire->close(side::coordinator, closing->code, closing->reason);
   } else if (const auto* pings = std::get_if<engine::set_ping_interval>(&o)) {
     if (const auto found = sessions_.find(pings->session); found != sessions_.end())
@@ -327,17 +327,19 @@ void coordinator::look_up(const engine::lookup& l) {
   });
 }
 
+/// A deadline that moves away leaves the timer where it is; it looks again when it fires.
 void coordinator::arm_timer() {
   const auto next = engine_->next_deadline();
-  if (next == armed_for_ || stall_pending_) return;
+  if (!next || stall_pending_ || (armed_for_ && *armed_for_ <= *next)) return;
   armed_for_ = next;
-  if (!next) return;
   world_.time.at(next->time_since_epoch() - 1h, [this, life = life_, at = *next] {
     if (life != life_ || armed_for_ != at) return;
     // A timer of a stopped process fires when it runs again; the stall rule then comes first.
     if (paused_ || stall_pending_) return;
     armed_for_.reset();
-    feed(engine::tick{});
+    const auto due = engine_->next_deadline();
+    if (due && *due <= clock().mono) return feed(engine::tick{});
+    arm_timer();
   });
 }
 

@@ -18,16 +18,37 @@ const store::run_filter every_run = [] {
   return q;
 }();
 
+constexpr std::uint64_t fnv_prime = 1099511628211ull;
+
+template <class Part>
+const Part& shown(const Part& part) {
+  return part;
+}
+std::string shown(const uuid& id) { return to_string(id); }
+
 }  // namespace
 
 void judge::broken(const std::string& what) const { throw broken_promise(what); }
 
 /// The trace is a running hash (FNV-1a) of everything that happened, by which two runs of a seed are
 /// compared.
-void judge::note(std::string_view what) {
-  for (const char c : what) trace_ = (trace_ ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+template <class... Part>
+void judge::note(const Part&... parts) {
+  (mix(parts), ...);
   trace_ ^= static_cast<std::uint64_t>(world_.time.now().count());
-  world_.say([&] { return std::string(what); });
+  world_.say([&] {
+    std::string line;
+    ((line += (line.empty() ? "" : " ") + fmt::format("{}", shown(parts))), ...);
+    return line;
+  });
+}
+
+void judge::mix(std::string_view text) {
+  for (const char c : text) trace_ = (trace_ ^ static_cast<unsigned char>(c)) * fnv_prime;
+}
+void judge::mix(std::uint64_t number) { trace_ = (trace_ ^ number) * fnv_prime; }
+void judge::mix(const uuid& id) {
+  mix(std::string_view(reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size()));
 }
 
 // ---- the coordinator
@@ -40,6 +61,7 @@ void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
   if (!e.commit) return;
   judge_speaker(e);
   if (const auto wrong = timetable_.observe(*e.commit, world_.server.clock().wall)) broken(*wrong);
+  if (const auto wrong = admission_.observe(*e.commit, world_.time.now())) broken(*wrong);
   if (e.commit->mutations.size() > limits::commit_mutations)
     broken("rule 3: one input made more than a batch may hold");
   for (const mutation& m : e.commit->mutations) {
@@ -170,7 +192,7 @@ void judge::became_durable(const mutation_batch& batch) {
 void judge::durable(const put_run& m) {
   const run& r = m.run;
   run_record& known = runs_[r.id];
-  note(fmt::format("run {} {} {}", to_string(r.id), to_string(r.state), r.reason));
+  note("run", r.id, to_string(r.state), r.reason);
   if (is_final(known.state) && known.state != r.state)
     broken(fmt::format("I2: run {} was {} and is {} now", to_string(r.id), to_string(known.state),
                        to_string(r.state)));
@@ -196,8 +218,8 @@ void judge::durable(const put_run& m) {
     world_.saw("a late result settled an unknown run");
   known.state = r.state;
   known.job = r.job;
-  if (!r.reason.empty()) world_.saw(fmt::format("run {}: {}", to_string(r.state), r.reason));
-  world_.saw(fmt::format("run {}", to_string(r.state)));
+  if (!r.reason.empty()) world_.saw("run ", to_string(r.state), ": ", r.reason);
+  world_.saw("run ", to_string(r.state));
   if (r.state == run_state::succeeded && r.deciding_lease && !rolled_back_) {
     const auto end = ends_.find(r.deciding_lease);
     const auto by = attempts_.find(r.deciding_lease);
@@ -212,7 +234,7 @@ void judge::durable(const put_run& m) {
 void judge::durable(const put_attempt& m) {
   const attempt& a = m.attempt;
   const auto known = attempts_.find(a.lease);
-  note(fmt::format("lease {} {} {}", a.lease.value, to_string(a.state), a.reason));
+  note("lease", a.lease.value, to_string(a.state), a.reason);
   if (known == attempts_.end()) {
     if (a.lease <= newest_lease_) broken(fmt::format("I4: lease {} does not rise", a.lease.value));
     newest_lease_ = a.lease;
@@ -228,8 +250,7 @@ void judge::durable(const put_attempt& m) {
   if (a.state == attempt_state::succeeded && runs_[a.run].state == run_state::cancelled)
     world_.saw("a cancelled run's process had ended well");
   attempts_[a.lease] = {a.state, a.run, a.instance};
-  world_.saw(a.reason.empty() ? fmt::format("attempt {}", to_string(a.state))
-                              : fmt::format("attempt {}: {}", to_string(a.state), a.reason));
+  world_.saw("attempt ", to_string(a.state), a.reason.empty() ? "" : ": ", a.reason);
   if (a.late) world_.saw("a late result was adopted");
   if (!a.superseded_status.empty()) world_.saw("a late result was superseded");
 }
@@ -245,15 +266,28 @@ void judge::judge_end(const attempt& a) const {
 }
 
 void judge::durable(const put_instant& m) {
-  note(fmt::format("instant {} {} {}", m.job, to_unix_ms(m.instant), to_string(m.outcome)));
+  note("instant", m.job, to_unix_ms(m.instant), to_string(m.outcome));
   // A row without a run may go on to later instants; one with a run is there once and never changes.
   const auto [known, fresh] = instants_.emplace(std::pair(m.job, m.instant), m.run.has_value());
   if (!fresh && (known->second || m.run)) broken(fmt::format("I15: {} fired twice for one instant", m.job));
-  world_.saw(std::string("instant ") + to_string(m.outcome));
+  world_.saw("instant ", to_string(m.outcome));
+  if (!m.rule.empty()) world_.saw("instant ", to_string(m.outcome), " by ", m.rule);
+}
+
+void judge::durable(const backfill_instant& m) {
+  note("backfilled is", m.job, to_unix_ms(m.instant));
+  if (std::exchange(instants_[{m.job, m.instant}], true))
+    broken(fmt::format("I15: {} fired twice for one instant, by a backfill", m.job));
+  world_.saw("an instant was backfilled");
+}
+
+void judge::durable(const put_calendar& m) {
+  note("calendar", m.name, m.text);
+  world_.saw("a calendar was changed");
 }
 
 void judge::durable(const withdraw_instants& m) {
-  note(fmt::format("instants of {} after {} withdrawn", m.job, to_unix_ms(m.after)));
+  note("withdrawn are the instants of", m.job, "after", to_unix_ms(m.after));
   world_.saw("decisions of a wrong clock were withdrawn");
   std::erase_if(instants_, [&](const auto& row) {
     return row.first.first == m.job && row.first.second > m.after && !row.second;
@@ -286,8 +320,8 @@ void judge::leaves(const peer& to, session_id over, const protocol::coordinator_
     if (!offered_.insert(lease).second) broken(fmt::format("I4: lease {} was offered twice", lease.value));
     if (number != nullptr) world_.saw("an offer went to a legacy worker");
   } else if (const auto* a = std::get_if<protocol::ack>(&m.body)) {
-    for (const auto& [seq, what] : a->dispositions) world_.saw(std::string("disposition ") + to_string(what));
-    if (a->disposition) world_.saw(std::string("disposition ") + to_string(*a->disposition));
+    for (const auto& [seq, what] : a->dispositions) world_.saw("disposition ", to_string(what));
+    if (a->disposition) world_.saw("disposition ", to_string(*a->disposition));
   } else if (const auto* greeting = std::get_if<protocol::registration>(&m.body)) {
     if (!greeting->keep.empty()) world_.saw("a lease was kept at a registration");
     if (!greeting->abandon.empty()) world_.saw("a lease was abandoned at a registration");
@@ -304,7 +338,7 @@ void judge::answered(const engine::answer& a) {
       broken(fmt::format("I1: run {} was answered before it was on disk", to_string(run->run.id)));
     if (run->replayed) world_.saw("a submission was replayed");
   } else if (const auto* wrong = std::get_if<refusal>(&a.body)) {
-    world_.saw(std::string("refused: ") + to_string(wrong->code));
+    world_.saw("refused: ", to_string(wrong->code));
   } else if (std::holds_alternative<engine::purged_answer>(a.body)) {
     world_.saw("a replay of a purged run");
   }
@@ -314,7 +348,7 @@ void judge::arrives(const peer& from, const std::vector<protocol::worker_message
   for (const protocol::worker_message& m : messages) {
     if (const auto* r = std::get_if<protocol::job_result>(&m.body)) {
       if (r->lease && !resulted_.insert(*r->lease).second) world_.saw("a result came twice");
-      world_.saw(std::string("result ") + protocol::to_string(r->status));
+      world_.saw("result ", protocol::to_string(r->status));
     } else if (const auto* o = std::get_if<protocol::job_output>(&m.body)) {
       if (o->gap_from) world_.saw("output came with a gap");
     } else if (const auto* r2 = std::get_if<protocol::worker_register>(&m.body)) {
@@ -362,8 +396,10 @@ void judge::coordinator_dies(engine::engine& core) {
 }
 
 /// Before its first step: what it will know of schedules is what is on the disk.
-void judge::coordinator_starts() {
+void judge::coordinator_starts(const snapshot& found) {
   world_.server.disk().read([this](store::reader& r) { timetable_.reload(r); });
+  // Buckets are kept by the time of day; by one that was changed they may be full again.
+  admission_.reload(found, !world_.draw.wall_steps && !rolled_back_, world_.time.now());
 }
 
 /// I19: what is rebuilt from the disk is what lived. I20: what was shown does not go back.
@@ -393,6 +429,7 @@ void judge::database_rolled_back() {
   rolled_back_ = true;
   ++databases_;
   world_.saw("database rolled back");
+  admission_.forget_promises();
   before_.reset();
   shown_ = 0;
   acknowledged_.clear();
@@ -443,7 +480,7 @@ void judge::cancel_answered(const run_id& run) {
 // ---- machines
 
 void judge::process_starts(const machine& m, lease_id lease, const std::string& run) {
-  note(fmt::format("process of lease {} starts", lease.value));
+  note("a process starts for lease", lease.value);
   const bool twice = !starts_.insert(lease).second;
   if (!machine_starts_.emplace(m.number(), lease).second || (twice && !rolled_back_))
     broken(fmt::format("I9: lease {} was started twice", lease.value));
@@ -458,7 +495,7 @@ void judge::process_starts(const machine& m, lease_id lease, const std::string& 
 }
 
 void judge::legacy_starts(lease_id lease) {
-  note(fmt::format("a legacy worker starts lease {}", lease.value));
+  note("a legacy worker starts lease", lease.value);
   if (!offered_to_.contains({uuid{}, lease})) broken("I9: a legacy worker started what it was not offered");
   starts_.insert(lease);
 }

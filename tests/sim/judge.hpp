@@ -13,6 +13,7 @@
 #include <orchestrator/engine/engine.hpp>
 #include <orchestrator/store/memory_store.hpp>
 
+#include "admission_oracle.hpp"
 #include "oracle.hpp"
 #include "timeline.hpp"
 
@@ -48,7 +49,7 @@ class judge {
   };
   void listens_to(speaker who) { speaker_ = who; }
   void coordinator_dies(engine::engine& core);
-  void coordinator_starts();
+  void coordinator_starts(const snapshot& found);
   void coordinator_started(engine::engine& core);
   void database_rolled_back();
   /// How many databases there were: what was promised by an earlier one holds no longer.
@@ -60,6 +61,7 @@ class judge {
   void submission_sent(const std::string& key) { keys_.insert(key); }
   void submission_answered(const std::string& key, const run_id& run);
   void cancel_answered(const run_id& run);
+  admission_oracle& admission() { return admission_; }
 
   // Machines
   void process_starts(const machine& m, lease_id lease, const std::string& run);
@@ -91,11 +93,18 @@ class judge {
   struct spec_facts {
     bool at_most_once = false, builtin = false;
   };
-  void note(std::string_view what);
+  template <class... Part>
+  void note(const Part&... parts);
+  void mix(std::string_view text);
+  void mix(std::uint64_t number);
+  void mix(std::int64_t number) { mix(static_cast<std::uint64_t>(number)); }
+  void mix(const uuid& id);
   void durable(const put_run& m);
   void durable(const put_attempt& m);
   void durable(const put_instant& m);
   void durable(const withdraw_instants& m);
+  void durable(const backfill_instant& m);
+  void durable(const put_calendar& m);
   template <class Other>
   void durable(const Other&) {}
   void judge_speaker(const engine::effects& e) const;
@@ -122,6 +131,7 @@ class judge {
   std::map<run_id, uuid> newest_holder_;      ///< of its newest attempt
   std::set<std::pair<uuid, run_id>> ever_held_;
   timetable_oracle timetable_;
+  admission_oracle admission_;
 
   std::set<lease_id> offered_;                                  ///< by this database
   std::map<std::pair<uuid, lease_id>, run_id> offered_to_;      ///< across roll-backs too

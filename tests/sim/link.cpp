@@ -43,8 +43,15 @@ void link::ping(side from) {
   if (e.closed) return;
   if (!e.waits_for_pong) e.waits_for_pong = world_.time.now();
   carry(from, ping_note{world_.time.now()});
-  const auto self = shared_from_this();
-  world_.time.after(ping_timeout, [self, from, t = e.ping_timer] { self->pong_is_overdue(from, t); });
+  watch_pong(from);
+}
+
+/// One timer an end; it looks again when it fires.
+void link::watch_pong(side s) {
+  end& e = of(s);
+  if (!e.waits_for_pong || std::exchange(e.watches_pong, true)) return;
+  world_.time.at(*e.waits_for_pong + ping_timeout,
+                 [self = shared_from_this(), s] { self->pong_is_overdue(s); });
 }
 
 void link::set_ping_interval(side s, nanoseconds interval) {
@@ -59,6 +66,7 @@ void link::hold(side s, bool held) {
   if (e.waits_for_pong) e.waits_for_pong = world_.time.now();  // pongs that came meanwhile are read only now
   for (std::deque<item> list = std::exchange(e.arrived, {}); !list.empty() && !e.held; list.pop_front())
     take(s, std::move(list.front()));
+  watch_pong(s);
   arm_ping(s);
 }
 
@@ -173,10 +181,11 @@ void link::ping_is_due(side s, std::uint64_t timer) {
   arm_ping(s);
 }
 
-void link::pong_is_overdue(side s, std::uint64_t) {
+void link::pong_is_overdue(side s) {
   end& e = of(s);
+  e.watches_pong = false;
   if (e.closed || e.held || !e.waits_for_pong) return;
-  if (world_.time.now() - *e.waits_for_pong < ping_timeout) return;
+  if (world_.time.now() - *e.waits_for_pong < ping_timeout) return watch_pong(s);
   const auto self = shared_from_this();
   world_.time.after(0ms, [self, s] { self->finish(s, 1006, "no pong within the ping timeout"); });
   end& peer = of(other(s));

@@ -74,6 +74,7 @@ class link : public std::enable_shared_from_this<link> {
     nanoseconds ping_interval{20s};
     std::uint64_t ping_timer = 0;  ///< only the newest armed one counts
     std::optional<nanoseconds> waits_for_pong;
+    bool watches_pong = false;                    ///< a timer is set
     std::function<void(std::string)> late_frame;  ///< only with a planted defect
   };
 
@@ -84,7 +85,8 @@ class link : public std::enable_shared_from_this<link> {
   void finish(side s, std::uint16_t code, const std::string& reason);
   void arm_ping(side s);
   void ping_is_due(side s, std::uint64_t timer);
-  void pong_is_overdue(side s, std::uint64_t timer);
+  void watch_pong(side s);
+  void pong_is_overdue(side s);
 
   world& world_;
   int machine_;

@@ -18,7 +18,11 @@ machine::machine(world& w, int number)
       id_("worker-" + std::to_string(number)),
       instance_(make_uuid_v4(0x1000 + static_cast<std::uint64_t>(number), 7)),
       slots_(1 + static_cast<int>(w.chance.below(3))),
-      credit_(static_cast<int>(w.chance.below(3)) * 4) {}
+      credit_(static_cast<int>(w.chance.below(3)) * 4) {
+  // The first one has enough for whatever is drawn, as it has the label.
+  if (number == 0) resources_ = {{"disk", 2'000}, {"gpu", 2'000}};
+  if (number > 0 && w.chance.below(2) == 0) resources_ = {{"gpu", 1'000}};
+}
 
 machine::machine(world& w, int number, const machine& copied) : machine(w, number) {
   id_ = copied.id_;
@@ -28,6 +32,7 @@ machine::machine(world& w, int number, const machine& copied) : machine(w, numbe
   term_ = copied.term_;
   slots_ = copied.slots_;
   credit_ = copied.credit_;
+  resources_ = copied.resources_;
   cluster_ = copied.cluster_;
   boots_ = 1000 + number;
 }
@@ -70,6 +75,8 @@ void machine::start() {
   c.credit = credit_;
   c.instance = instance_;
   if (id_ == "worker-0") c.labels = {{"kind", "first"}};
+  c.resources = resources_;
+  world_.judge.admission().knows(instance_, {c.resources, c.labels});
   c.boot_id = "boot-" + std::to_string(number_) + "-" + std::to_string(boots_);
   c.process = std::to_string(world_.chance.next());
   c.url = "ws://localhost:8000/ws/heartbeat";
@@ -136,7 +143,7 @@ void machine::stop() {
                                         agent::stop_mode::kill};
   const agent::stop_mode mode = world_.chance.one_of(modes);
   constexpr const char* names[] = {"leaving its jobs", "draining", "killing its jobs"};
-  world_.saw(std::string("daemon stopped in order, ") + names[static_cast<int>(mode)]);
+  world_.saw("daemon stopped in order, ", names[static_cast<int>(mode)]);
   feed(agent::stop{mode});
 }
 
@@ -288,15 +295,17 @@ void machine::carry_out(agent::effect& e) {
   }
 }
 
+/// A deadline that moves away leaves the timer where it is; it looks again when it fires.
 void machine::arm_timer() {
   const auto next = agent_->next_deadline();
-  if (next == armed_for_) return;
+  if (!next || (armed_for_ && *armed_for_ <= *next)) return;
   armed_for_ = next;
-  if (!next) return;
   world_.time.at(next->time_since_epoch() - 1h + booted_at_, [this, life = life_, at = *next] {
     if (life != life_ || armed_for_ != at || paused_) return;
     armed_for_.reset();
-    feed(agent::tick{});
+    const auto due = agent_->next_deadline();
+    if (due && *due <= clock().boot) return feed(agent::tick{});
+    arm_timer();
   });
 }
 

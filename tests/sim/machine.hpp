@@ -93,6 +93,7 @@ class machine {
   std::string id_;
   uuid instance_;
   int boots_ = 1, slots_ = 1, credit_ = 0;
+  resource_amounts resources_;
   nanoseconds booted_at_{0};
   bool gone_ = false;
 

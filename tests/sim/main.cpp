@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -355,6 +356,9 @@ std::optional<options> parse(int argc, char** argv) {
 int run(int argc, char** argv) {
   const auto o = parse(argc, argv);
   if (!o) return usage();
+  // A seed's memory serves the next one; given back to the system it would come as new pages each time.
+  ::mallopt(M_TRIM_THRESHOLD, 512 * 1024 * 1024);
+  ::mallopt(M_TOP_PAD, 16 * 1024 * 1024);
   if (o->hunts) return hunt(*o);
   for (const auto& [d, name] : plants) planted_defect = o->plant == name ? d : planted_defect;
   if (!o->plant.empty() && planted_defect == defect::none) return hunt(*o);  // says that there is none

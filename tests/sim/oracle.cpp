@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -34,10 +35,10 @@ std::string cron_of(const schedule& s) {
 
 /// Walking costs milliseconds and depends on nothing else, so each schedule is walked once a process.
 const std::vector<wall_time>& walked(const schedule& s) {
-  static std::map<std::string, std::vector<wall_time>> cache;
-  const std::string cron = cron_of(s);
-  const std::string key = fmt::format("{}|{}|{}|{}", cron, s.time_zone, int(s.gap), int(s.fold));
-  const auto [at, fresh] = cache.try_emplace(key);
+  static std::map<std::tuple<std::string, std::string, gap_policy, fold_policy>, std::vector<wall_time>>
+      cache;
+  std::string cron = cron_of(s);
+  const auto [at, fresh] = cache.try_emplace({cron, s.time_zone, s.gap, s.fold});
   if (fresh) {
     const test::naive_clock clock(zone_named(s.time_zone), window_begin, window_end, 60);
     for (const auto& i : clock.instants(cron, s.gap, s.fold)) at->second.push_back(i.instant);
@@ -48,32 +49,44 @@ const std::vector<wall_time>& walked(const schedule& s) {
 /// After `after`, up to and including `until`.
 std::vector<wall_time> instants(const schedule& s, wall_time anchor, wall_time after, wall_time until) {
   std::vector<wall_time> found;
-  const auto take = [&](wall_time t) {
-    if (after < t && t <= until) found.push_back(t);
-  };
   if (s.kind == schedule_kind::interval) {
-    for (wall_time t = anchor + s.every; t <= until; t += s.every) take(t);
+    const auto skipped = std::max<std::int64_t>((after - anchor) / s.every, 0);
+    for (wall_time t = anchor + skipped * s.every; t <= until; t += s.every) {
+      if (t > std::max(after, anchor)) found.push_back(t);
+    }
   } else if (s.kind != schedule_kind::manual) {
-    for (const wall_time t : walked(s)) take(t);
+    const std::vector<wall_time>& all = walked(s);
+    const auto first = std::upper_bound(all.begin(), all.end(), after);
+    found.assign(first, std::upper_bound(first, all.end(), std::max(after, until)));
   }
   return found;
 }
 
-/// The page's rule: what is on time may run, and of what is late as much as the rule lets, from the latest
-/// back.
-std::set<wall_time> may_run(const schedule& s, wall_time anchor, wall_time cursor, wall_time now) {
-  const milliseconds tolerance = std::clamp<milliseconds>(s.start_deadline, 1s, 10s);
-  const wall_time on_time_after = std::max(cursor, now - tolerance);
-  const auto on_time = instants(s, anchor, on_time_after, now);
-  auto late = instants(s, anchor, cursor, on_time_after);
-  std::set<wall_time> allowed(on_time.begin(), on_time.end());
-  std::size_t most = s.catch_up == catch_up_policy::all ? limits::catch_up_runs : 0;
-  if (s.catch_up == catch_up_policy::latest && on_time.empty()) most = 1;
-  for (; !late.empty() && most > 0 && now - late.back() <= s.start_deadline; --most) {
-    allowed.insert(late.back());
-    late.pop_back();
+/// Seconds east of UTC that the zone's clock shows.
+std::int64_t offset_at(const std::string& zone, wall_time t) {
+  static std::map<std::string, zone_table> zones;
+  const auto [at, fresh] = zones.try_emplace(zone);
+  if (fresh) at->second = zone_named(zone);
+  std::int64_t offset = at->second.first_offset;
+  for (const zone_transition& change : at->second.transitions) {
+    if (from_unix_ms(change.at * 1000) > t) break;
+    offset = change.utc_offset;
   }
-  return allowed;
+  return offset;
+}
+
+/// The day by its number since 1970, of which the first was a Thursday. No yearly days are drawn.
+bool holds(const day_calendar& c, std::int64_t day) {
+  const auto weekday = ((day + 4) % 7 + 7) % 7;
+  return (c.weekdays >> weekday & 1) != 0 || std::any_of(c.spans.begin(), c.spans.end(), [&](day_span span) {
+           return span.first <= day && day <= span.last;
+         });
+}
+
+std::optional<day_calendar> read_calendar(const std::string& text) {
+  const auto parsed = protocol::parse_json(text);
+  auto read = parsed ? protocol::decode_calendar(*parsed) : result<day_calendar>(parsed.error());
+  return read ? std::optional(std::move(*read)) : std::nullopt;
 }
 
 std::string name_all(const std::set<wall_time>& list) {
@@ -92,6 +105,42 @@ zone_table zone_named(const std::string& name) {
   for (int i = 0; i < 400; ++i)
     z.transitions.push_back({first_wall_seconds + i * 120, i % 2 == 0 ? jump : 0});
   return z;
+}
+
+bool timetable_oracle::is_excluded(const schedule& s, wall_time t) const {
+  if (s.include.empty() && s.exclude.empty()) return false;
+  const std::int64_t local = to_unix_ms(t) / 1000 + offset_at(s.time_zone, t);
+  const std::int64_t day = local / 86'400 - (local % 86'400 < 0 ? 1 : 0);
+  const auto named = [&](const std::vector<std::string>& names) {
+    return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      const auto known = calendars_.find(name);
+      return known != calendars_.end() && holds(known->second, day);
+    });
+  };
+  return named(s.exclude) || (!s.include.empty() && !named(s.include));
+}
+
+/// The page's rule: what is on time may run, and of what is late as much as the rule lets, from the latest
+/// back.
+std::set<wall_time> timetable_oracle::may_run(const schedule& s, wall_time anchor, wall_time cursor,
+                                              wall_time now) const {
+  const milliseconds tolerance = std::clamp<milliseconds>(s.start_deadline, 1s, 10s);
+  const wall_time on_time_after = std::max(cursor, now - tolerance);
+  const auto counted = [&](wall_time after, wall_time until) {
+    auto found = instants(s, anchor, after, until);
+    std::erase_if(found, [&](wall_time t) { return is_excluded(s, t); });
+    return found;
+  };
+  const auto on_time = counted(on_time_after, now);
+  auto late = counted(cursor, on_time_after);
+  std::set<wall_time> allowed(on_time.begin(), on_time.end());
+  std::size_t most = s.catch_up == catch_up_policy::all ? limits::catch_up_runs : 0;
+  if (s.catch_up == catch_up_policy::latest && on_time.empty()) most = 1;
+  for (; !late.empty() && most > 0 && now - late.back() <= s.start_deadline; --most) {
+    allowed.insert(late.back());
+    late.pop_back();
+  }
+  return allowed;
 }
 
 bool timetable_oracle::is_decided(const std::string& job, wall_time t) const {
@@ -129,6 +178,20 @@ void timetable_oracle::take(const mutation& m) {
     if (const auto job = jobs_.find(moved->job); job != jobs_.end()) job->second.cursor = moved->cursor;
   } else if (const auto* i = std::get_if<put_instant>(&m)) {
     ledgers_[i->job][i->instant] = {i->until.value_or(i->instant), i->run.has_value()};
+  } else if (const auto* late = std::get_if<backfill_instant>(&m)) {
+    // It leaves the row it shares, if any: what is before it and what is behind it stay decided.
+    ledger& rows = ledgers_[late->job];
+    const auto after = rows.upper_bound(late->instant);
+    const auto shared = after == rows.begin() ? rows.end() : std::prev(after);
+    const bool shares = shared != rows.end() && late->instant <= shared->second.last;
+    if (shares) {
+      const wall_time last = shared->second.last;
+      shared->second.last = late->instant - milliseconds{1};
+      if (late->instant < last) rows[late->instant + milliseconds{1}] = {last, false};
+    }
+    rows[late->instant] = {late->instant, true};
+  } else if (const auto* days = std::get_if<put_calendar>(&m)) {
+    if (auto read = read_calendar(days->text)) calendars_[days->name] = std::move(*read);
   } else if (const auto* back = std::get_if<withdraw_instants>(&m)) {
     std::erase_if(ledgers_[back->job],
                   [&](const auto& entry) { return entry.first > back->after && !entry.second.has_run; });
@@ -147,8 +210,8 @@ std::optional<std::string> timetable_oracle::judge_move(const std::string& name,
   const std::set<wall_time> allowed = may_run(e.rule, e.anchor, *e.cursor, now);
   for (const auto& [first, r] : fresh) {
     if (r.has_run && !allowed.contains(first))
-      return fmt::format("I15: {} ({}) ran for {} at {}, which its catch-up rule does not let", name,
-                         cron_of(e.rule), to_rfc3339(first), to_rfc3339(now));
+      return fmt::format("I15: {} ({}) ran for {} at {}, which its catch-up rule or its days do not let",
+                         name, cron_of(e.rule), to_rfc3339(first), to_rfc3339(now));
     // A row that goes on may have begun before the cursor, with the instants of an earlier version.
     const wall_time from = std::max(first - milliseconds{1}, *e.cursor);
     for (const wall_time t : instants(e.rule, e.anchor, from, r.last)) {
@@ -169,6 +232,10 @@ void timetable_oracle::reload(store::reader& r) {
     const auto definition = parsed ? protocol::decode_job(*parsed) : result<job_definition>(parsed.error());
     if (!definition || !definition->schedule) continue;
     jobs_[stored.job.name] = {*definition->schedule, stored.job.schedule_anchor, stored.job.cursor};
+  }
+  calendars_.clear();
+  for (const auto& stored : r.list_calendars()) {
+    if (auto read = read_calendar(stored.text)) calendars_[stored.name] = std::move(*read);
   }
   ledgers_.clear();
   for (const auto& [name, rows] : r.instants_after(wall_time::min())) {

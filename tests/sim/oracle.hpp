@@ -4,9 +4,11 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
+#include <orchestrator/model/day_calendar.hpp>
 #include <orchestrator/model/fact.hpp>
 #include <orchestrator/model/schedule.hpp>
 #include <orchestrator/store/store.hpp>
@@ -42,12 +44,16 @@ class timetable_oracle {
   using ledger = std::map<wall_time, row>;
 
   bool is_decided(const std::string& job, wall_time t) const;
+  /// A named calendar leaves out its day, which is read off the zone's clock here.
+  bool is_excluded(const schedule& s, wall_time t) const;
+  std::set<wall_time> may_run(const schedule& s, wall_time anchor, wall_time cursor, wall_time now) const;
   std::optional<std::string> judge_move(const std::string& name, const entry& e, wall_time to, wall_time now,
                                         const ledger& fresh) const;
   void take(const mutation& m);
 
   std::map<std::string, entry> jobs_;
   std::map<std::string, ledger> ledgers_;
+  std::map<std::string, day_calendar> calendars_;
   bool whole_ = true;
 };
 

@@ -42,6 +42,14 @@ inline constexpr std::pair<defect, const char*> plants[] = {
     {defect::drain_outlives_connection, "drain_outlives_connection"},
     {defect::greeting_in_batch, "greeting_in_batch"},
     {defect::backoff_forgotten, "backoff_forgotten"},
+    {defect::lock_ignored_by_readers, "lock_ignored_by_readers"},
+    {defect::queue_one_too_many, "queue_one_too_many"},
+    {defect::bucket_full_after_restart, "bucket_full_after_restart"},
+    {defect::resources_not_asked, "resources_not_asked"},
+    {defect::resources_kept_on_loss, "resources_kept_on_loss"},
+    {defect::queue_hold_not_durable, "queue_hold_not_durable"},
+    {defect::calendar_change_ignored, "calendar_change_ignored"},
+    {defect::overlap_not_asked, "overlap_not_asked"},
 };
 
 }  // namespace orchestrator::sim

@@ -16,9 +16,9 @@ swarm::swarm(dice& d) {
   const auto coin = [&d] { return d.below(2) == 0; };
   machines = 1 + static_cast<int>(d.below(4));
   clients = 1 + static_cast<int>(d.below(3));
-  submissions = 4 + static_cast<int>(d.below(16));
+  submissions = 4 + static_cast<int>(d.below(11));
   jobs = static_cast<int>(d.below(4));
-  faulty_time = d.between(90s, 5min);
+  faulty_time = d.between(55s, 190s);
   constexpr milliseconds ttls[] = {2s, 10s, 20s, 30s, 30s, 45s, 60s, 60s};
   lease_ttl = d.one_of(ttls);
   slowest_message = coin() ? 20ms : 5s;
@@ -46,6 +46,8 @@ swarm::swarm(dice& d) {
   slow_reader = coin();
   repetitions = coin();
   stops = coin();
+  limits = coin();
+  calendars = coin();
   fault_every = d.spread(20s, 300s);
 }
 

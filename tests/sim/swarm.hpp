@@ -20,6 +20,7 @@ struct swarm {
   bool kill_coordinator, pause_coordinator, full_disk, failing_disk, retention, rollback;
   bool kill_daemon, kill_supervisor, reboot, pause_daemon, gone_for_good, clone;
   bool wall_steps, rogue, legacy, drains, slow_reader, repetitions, stops;
+  bool limits, calendars;   ///< queues, locks, rates and resources; named calendars
   nanoseconds fault_every;  ///< mean time between faults of one kind
 };
 

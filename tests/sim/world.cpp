@@ -30,9 +30,10 @@ void world::print_line(const std::string& what) const {
   fmt::print("{:>14.6f} {}\n", std::chrono::duration<double>(time.now()).count(), what);
 }
 
-void world::saw(const std::string& situation) {
-  ++situations[situation];
-  say([&] { return "  (" + situation + ")"; });
+void world::count_situation() {
+  const auto known = situations.find(name_);
+  ++(known != situations.end() ? known : situations.emplace(name_, 0).first)->second;
+  say([this] { return "  (" + name_ + ")"; });
 }
 
 nanoseconds world::message_delay() {
@@ -51,7 +52,10 @@ void world::start_all() {
   }
   for (int i = 0; i < draw.jobs; ++i)
     time.at(chance.between(1s, 30s), [this, i] { clients.front()->apply_job(i); });
-  for (auto& c : clients) every(true, [p = c.get()] { p->act(); });
+  for (auto& c : clients) {
+    every(true, [p = c.get()] { p->act(); });
+    every(draw.limits, [p = c.get()] { p->set_queue(); });
+  }
 }
 
 /// Again and again until everything heals, at random distances around the seed's own.
@@ -135,8 +139,13 @@ void world::plan_faults() {
     constexpr milliseconds steps[] = {1s, -1s, 90s, -90s, 3600s, -3600s, 86400s * 3650, -86400s * 3650};
     saw("wall clock stepped");
     const milliseconds by = chance.one_of(steps);
-    if (chance.below(2) == 0) return server.step_wall(by);
-    any_machine().step_wall(by);
+    if (chance.below(2) == 0) return any_machine().step_wall(by);
+    server.step_wall(by);
+    if (chance.below(2) == 0) return;
+    const milliseconds back = -by - (chance.below(2) == 0 ? 90s : 0s);
+    time.after(chance.spread(1s, 60s), [this, back] {  // somebody notices, and has another clock
+      if (!healing) server.step_wall(back);
+    });
   });
   every(draw.drains, [this] {
     if (server.accepts())

@@ -7,6 +7,8 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "clients.hpp"
@@ -30,7 +32,13 @@ struct world {
   nanoseconds message_delay();
   bool reachable(int machine) const { return !cut_off.contains(machine); }
   machine& machine_at(int number) { return *machines[static_cast<std::size_t>(number)]; }
-  void saw(const std::string& situation);
+  /// Something occurred, named by these parts together.
+  template <class... Part>
+  void saw(const Part&... parts) {
+    name_.clear();
+    (name_.append(std::string_view(parts)), ...);
+    count_situation();
+  }
   /// With --trace: one line with the virtual time. `make` is not called without.
   template <class F>
   void say(F make) const {
@@ -44,7 +52,11 @@ struct world {
   dice chance;
   swarm draw;
   timeline time;
-  std::map<std::string, std::uint64_t> situations;
+  struct text_hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  std::unordered_map<std::string, std::uint64_t, text_hash, std::equal_to<>> situations;
   sim::judge judge;
   coordinator server;
   std::vector<std::unique_ptr<machine>> machines;
@@ -57,10 +69,11 @@ struct world {
   bool cloned = false;
   bool output_was_lost = false;
   nanoseconds shortest_lost_after = 24h;
-  std::uint64_t inputs = 0, agent_inputs = 0;
+  std::uint64_t inputs = 0, agent_inputs = 0, queue_changes = 0;
 
  private:
   void print_line(const std::string& what) const;
+  void count_situation();
   void start_all();
   void plan_faults();
   void every(bool on, std::function<void()> what);
@@ -71,6 +84,7 @@ struct world {
   void run_until(nanoseconds end);
 
   std::uint64_t inside_ = 0;
+  std::string name_;  ///< of what occurs; keeps its room
 };
 
 }  // namespace orchestrator::sim

@@ -48,6 +48,14 @@ enum class defect : std::uint8_t {
   drain_outlives_connection,  ///< a drain that was lifted while the worker was away holds for ever
   greeting_in_batch,          ///< the answer to a registration comes in an array, which no worker reads yet
   backoff_forgotten,          ///< a run that waits for its backoff is not found again after a restart
+  lock_ignored_by_readers,    ///< who shares a lock does not ask whether somebody has it alone
+  queue_one_too_many,         ///< a limit of runs lets one more go
+  bucket_full_after_restart,  ///< a restart fills the buckets of rates
+  resources_not_asked,        ///< what a run requires may be in use where it goes
+  resources_kept_on_loss,     ///< a lost attempt does not give back what it took
+  queue_hold_not_durable,     ///< the pause of a queue is not written
+  calendar_change_ignored,    ///< schedules go on with the days a calendar had when they were armed
+  overlap_not_asked,          ///< a run does not wait for the earlier one of its job
 };
 
 #ifdef ORCHESTRATOR_PLANTED

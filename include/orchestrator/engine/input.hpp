@@ -42,6 +42,8 @@ struct cancel_run {
 struct retry_run {
   request_id request;
   run_id run;
+  std::string idempotency_key{};  ///< empty: none
+  std::uint64_t fingerprint = 0;  ///< hash64 of the request
 };
 /// Makes a new run of each of these, all or nothing. They have ended and were read from the store, at most
 /// limits::retries_a_request.

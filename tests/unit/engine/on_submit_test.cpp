@@ -163,6 +163,57 @@ TEST_CASE("a retry is a new run with the old one's specification and arguments")
   CHECK(worker.take_offer().command == std::vector<std::string>{"true"});
 }
 
+TEST_CASE("a retry with a key makes one run, also after a restart and when its old run left memory") {
+  world w;
+  test_worker worker(w);
+  worker.connect();
+  const run_id old = w.run(command_spec());
+  worker.finish(worker.take_offer(), result_status::failure);
+  w.settle();
+  const auto retry = [&](std::uint64_t fingerprint) {
+    retry_run in{w.ask(), old};
+    in.idempotency_key = "again";
+    in.fingerprint = fingerprint;
+    w.give(in);
+    return in.request;
+  };
+  // Two at once: the second finds the first one under way, which waits for the old run's rows.
+  const request_id first = retry(7);
+  const request_id second = retry(7);
+  w.settle();
+  const auto* a = w.answered<run_answer>(first);
+  const auto* b = w.answered<run_answer>(second);
+  REQUIRE(a != nullptr);
+  REQUIRE(b != nullptr);
+  CHECK(a->created);
+  CHECK(a->run.retry_of == old);
+  CHECK_FALSE(b->created);
+  CHECK(b->replayed);
+  CHECK(b->run.id == a->run.id);
+  const run_id made = a->run.id;
+  w.restart();
+  const request_id third = retry(7);
+  const request_id other = retry(8);
+  w.settle();
+  REQUIRE(w.answered<run_answer>(third) != nullptr);
+  CHECK(w.answered<run_answer>(third)->replayed);
+  CHECK(w.answered<run_answer>(third)->run.id == made);
+  REQUIRE(w.answered<refusal>(other) != nullptr);
+  CHECK(w.answered<refusal>(other)->code == errc::key_reused);
+}
+
+TEST_CASE("a retry that is refused lets go of its key") {
+  world w;
+  retry_run nobody{w.ask(), make_uuid_v7(w.wall(), 1, 2)};
+  nobody.idempotency_key = "again";
+  w.give(nobody);
+  const request_id behind = w.submit(command_spec(), "again");
+  w.settle();
+  CHECK(w.answered<refusal>(nobody.request)->code == errc::not_found);
+  REQUIRE(w.answered<run_answer>(behind) != nullptr);
+  CHECK(w.answered<run_answer>(behind)->created);
+}
+
 TEST_CASE("a request about a run that does not exist is not found") {
   world w;
   const run_id nobody = make_uuid_v7(w.wall(), 1, 2);

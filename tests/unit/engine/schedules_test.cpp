@@ -297,6 +297,40 @@ TEST_CASE("a job whose zone is still loading after a restart waits for it") {
   CHECK(w.disk.runs.size() == 1);
 }
 
+TEST_CASE("a zone whose data changes moves the next instants; no instant comes twice, and none is left out") {
+  world w;
+  w.zones["Asia/Hong_Kong"] = zone_table{"Asia/Hong_Kong", 8 * 3600, {}};
+  job_definition d = every(60s);
+  d.schedule->kind = schedule_kind::hourly;
+  d.schedule->minute = 10;
+  d.schedule->time_zone = "Asia/Hong_Kong";
+  w.apply(d);
+  w.advance(2h);
+  const std::size_t before = w.disk.runs.size();
+  REQUIRE(before == 2);
+  const auto next_minute = [&] {
+    return to_unix_ms(w.view().next_instants("job", w.wall(), 1)->front().instant) / 60'000 % 60;
+  };
+  const auto at_first = next_minute();
+  // The same once more changes nothing; half an hour more to the east brings the instants half an hour
+  // forward.
+  w.give(zone_loaded{"Asia/Hong_Kong", w.zones["Asia/Hong_Kong"]});
+  CHECK(next_minute() == at_first);
+  w.zones["Asia/Hong_Kong"].first_offset += 1800;
+  w.give(zone_loaded{"Asia/Hong_Kong", w.zones["Asia/Hong_Kong"]});
+  CHECK(next_minute() == (at_first + 30) % 60);
+  w.advance(2h);
+  CHECK(w.disk.runs.size() == before + 2);
+  // And back: what was decided stays decided.
+  w.zones["Asia/Hong_Kong"].first_offset -= 1800;
+  w.give(zone_loaded{"Asia/Hong_Kong", w.zones["Asia/Hong_Kong"]});
+  w.give(zone_loaded{"Asia/Hong_Kong", std::nullopt});  // a zone that was lost stays as it was
+  CHECK(next_minute() == at_first);
+  w.advance(2h);
+  CHECK(w.disk.runs.size() >= before + 4);
+  CHECK(w.disk.runs.size() == w.disk.instants.size());
+}
+
 TEST_CASE("while the disk is full instants wait, and then follow their catch-up rule") {
   world w;
   w.apply(every(10min));

@@ -1,0 +1,291 @@
+// Who may start now. See admission_oracle.hpp.
+#include "admission_oracle.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <orchestrator/protocol/definitions.hpp>
+
+namespace orchestrator::sim {
+namespace {
+
+constexpr nanoseconds slack = 10ms;  ///< buckets are stored to the millisecond, once a restart
+
+/// Whether the newest of these starts is one more than a bucket could give: it holds `count`, and one comes
+/// back each period / count. `since`: the bucket was full then.
+bool is_beyond(const std::deque<nanoseconds>& starts, const rate_limit& rate) {
+  const nanoseconds token = nanoseconds{rate.period} / rate.count;
+  const nanoseconds newest = starts.back();
+  std::int64_t count = 0;
+  return std::any_of(starts.rbegin(), starts.rend(),
+                     [&](nanoseconds at) { return ++count > rate.count + (newest - at + slack) / token; });
+}
+
+const char* name_of(overlap_policy p) {
+  constexpr const char* names[] = {"skip", "queue", "queue_all", "cancel_old", "allow"};
+  return names[static_cast<int>(p)];
+}
+
+bool is_grouped(const run_spec& s) { return s.max_running > 0 || s.rate; }
+
+bool waits(run_state s) { return s == run_state::queued || s == run_state::retry_wait; }
+
+std::int64_t amount_in(const resource_amounts& all, const std::string& name) {
+  const auto found = all.find(name);
+  return found == all.end() ? 0 : found->second;
+}
+
+}  // namespace
+
+void admission_oracle::take(const put_run& m) {
+  if (is_final(m.run.state)) {
+    runs_.erase(m.run.id);
+    return;
+  }
+  runs_[m.run.id] = {m.run.job,
+                     m.run.spec,
+                     m.run.held,
+                     m.run.job_version != 0,
+                     m.run.cancel_requested,
+                     m.run.instant.has_value(),
+                     m.run.state};
+}
+
+void admission_oracle::take(const put_job& m) {
+  const auto parsed = protocol::parse_json(m.text);
+  const auto definition = parsed ? protocol::decode_job(*parsed) : result<job_definition>(parsed.error());
+  job_facts& j = jobs_[m.job.name];
+  j.paused = m.job.paused;
+  j.overlap.reset();
+  if (definition && definition->schedule) j.overlap = definition->schedule->overlap;
+}
+
+admission_oracle::finding admission_oracle::observe(const mutation_batch& batch, nanoseconds now) {
+  // Whatever ended in this step is over for those that begin in it.
+  for (const mutation& m : batch.mutations) {
+    if (const auto* s = std::get_if<put_spec>(&m)) {
+      if (auto read = protocol::decode_spec(s->text)) specs_[s->id] = std::move(*read);
+    } else if (const auto* r = std::get_if<put_run>(&m)) {
+      take(*r);
+    } else if (const auto* j = std::get_if<put_job>(&m)) {
+      take(*j);
+    } else if (const auto* gone = std::get_if<delete_job>(&m)) {
+      jobs_.erase(gone->name);
+    } else if (const auto* a = std::get_if<put_attempt>(&m); a && !is_live(a->attempt.state)) {
+      live_.erase(a->attempt.lease);
+    }
+  }
+  for (const mutation& m : batch.mutations) {
+    finding wrong;
+    if (const auto* a = std::get_if<put_attempt>(&m); a && is_live(a->attempt.state)) wrong = take(*a, now);
+    if (const auto* i = std::get_if<put_instant>(&m); i && i->run) wrong = judge_instant(*i);
+    if (wrong) return wrong;
+  }
+  return std::nullopt;
+}
+
+admission_oracle::finding admission_oracle::take(const put_attempt& m, nanoseconds now) {
+  const attempt& a = m.attempt;
+  if (const auto known = live_.find(a.lease); known != live_.end()) {
+    known->second = a;
+    return std::nullopt;
+  }
+  const auto run = runs_.find(a.run);
+  const auto spec = run == runs_.end() ? specs_.end() : specs_.find(run->second.spec);
+  if (spec == specs_.end()) return fmt::format("lease {} belongs to no run that is known", a.lease.value);
+  // What was thought lost and lives after all takes its places again, whatever the limits say; not its locks.
+  finding wrong = judge_locks(a, spec->second);
+  if (!wrong && a.state == attempt_state::offered) wrong = judge_start(a, run->second, spec->second, now);
+  live_.emplace(a.lease, a);
+  return wrong;
+}
+
+admission_oracle::finding admission_oracle::judge_start(const attempt& a, const run_facts& r,
+                                                        const run_spec& s, nanoseconds now) {
+  const auto job = jobs_.find(r.name);
+  if (r.held) return fmt::format("I23: run {} was offered while it is held", to_string(a.run));
+  if (r.stored_job && job != jobs_.end() && job->second.paused)
+    return fmt::format("I23: run {} was offered while its job is paused", to_string(a.run));
+  if (auto wrong = judge_limits(a, r, s, now)) return wrong;
+  if (auto wrong = judge_machine(a, s)) return wrong;
+  return judge_overlap(a, r);
+}
+
+admission_oracle::finding admission_oracle::judge_limits(const attempt& a, const run_facts& r,
+                                                         const run_spec& s, nanoseconds now) {
+  if (!s.queue.empty()) {
+    queue_starts_[s.queue].push_back({now, a.lease, {}});
+    if (auto wrong = judge_queue(s.queue)) return wrong;
+  }
+  if (!is_grouped(s)) return std::nullopt;
+  const auto running = std::count_if(live_.begin(), live_.end(), [&](const auto& other) {
+    const run_spec* theirs = spec_of(other.second);
+    return theirs != nullptr && is_grouped(*theirs) && runs_.at(other.second.run).name == r.name;
+  });
+  if (s.max_running > 0 && running >= s.max_running)
+    return fmt::format("I24: a run of {} was offered beside {}, of {} that may run", r.name, running,
+                       s.max_running);
+  if (!s.rate) return std::nullopt;
+  std::deque<start>& starts = job_starts_[r.name];
+  starts.push_back({now, a.lease, *s.rate});
+  std::deque<nanoseconds> alike;  // versions of a job may have other rates: from the last one on
+  for (auto at = starts.rbegin(); at != starts.rend() && at->rate == *s.rate; ++at) alike.push_front(at->at);
+  if (is_beyond(alike, *s.rate))
+    return fmt::format("I25: a run of {} was offered although its rate {} is used up", r.name,
+                       format_rate(*s.rate));
+  return std::nullopt;
+}
+
+/// The newest start of this queue, which is not live yet, must be right by one of the settings it may have.
+admission_oracle::finding admission_oracle::judge_queue(const std::string& name) const {
+  const auto known = queues_.find(name);
+  if (known == queues_.end()) return std::nullopt;
+  const auto running = std::count_if(live_.begin(), live_.end(), [&](const auto& other) {
+    const run_spec* theirs = spec_of(other.second);
+    return theirs != nullptr && theirs->queue == name;
+  });
+  finding wrong;
+  for (const possibility& p : known->second) {
+    wrong.reset();
+    if (p.settings.paused) wrong = fmt::format("I23: a run of the paused queue {} was offered", name);
+    if (p.settings.max_running > 0 && running >= p.settings.max_running)
+      wrong = fmt::format("I24: a run of queue {} was offered beside {}, of {} that may run", name, running,
+                          p.settings.max_running);
+    std::deque<nanoseconds> starts;
+    for (const start& s : queue_starts_.at(name))
+      if (s.at > p.since) starts.push_back(s.at);
+    if (p.settings.rate && !starts.empty() && is_beyond(starts, *p.settings.rate))
+      wrong = fmt::format("I25: a run of queue {} was offered although its rate {} is used up", name,
+                          format_rate(*p.settings.rate));
+    if (!wrong) return std::nullopt;
+  }
+  return wrong;
+}
+
+admission_oracle::finding admission_oracle::judge_locks(const attempt& a, const run_spec& s) const {
+  for (const lock_request& mine : s.locks) {
+    for (const auto& [lease, other] : live_) {
+      const run_spec* spec = spec_of(other);
+      if (spec == nullptr) continue;
+      for (const lock_request& theirs : spec->locks) {
+        if (theirs.name == mine.name && !(theirs.shared && mine.shared))
+          return fmt::format("I26: leases {} and {} hold the lock {} at once", lease.value, a.lease.value,
+                             mine.name);
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+admission_oracle::finding admission_oracle::judge_machine(const attempt& a, const run_spec& s) const {
+  static const machine_traits nothing;
+  const auto found = machines_.find(a.instance);
+  const machine_traits& there = found == machines_.end() ? nothing : found->second;
+  for (const auto& [name, value] : s.required_labels) {
+    const auto label = there.labels.find(name);
+    if (label == there.labels.end() || label->second != value)
+      return fmt::format("I27: lease {} went to {}, which has not the label {}", a.lease.value, a.worker_id,
+                         name);
+  }
+  for (const auto& [name, amount] : s.required_resources) {
+    std::int64_t taken = amount;
+    for (const auto& [lease, other] : live_) {
+      const run_spec* theirs = spec_of(other);
+      if (other.instance == a.instance && theirs != nullptr)
+        taken += amount_in(theirs->required_resources, name);
+    }
+    if (taken > amount_in(there.resources, name))
+      return fmt::format("I27: with lease {} {} of {} are in use at {}, which offers {}", a.lease.value,
+                         format_amount(taken), name, a.worker_id,
+                         format_amount(amount_in(there.resources, name)));
+  }
+  return std::nullopt;
+}
+
+/// Where the overlap rule lets runs wait, the oldest goes first and alone.
+admission_oracle::finding admission_oracle::judge_overlap(const attempt& a, const run_facts& r) const {
+  const auto job = jobs_.find(r.name);
+  if (!r.stored_job || !r.has_instant || job == jobs_.end() || !job->second.overlap) return std::nullopt;
+  const overlap_policy rule = *job->second.overlap;
+  if (rule == overlap_policy::allow || rule == overlap_policy::skip) return std::nullopt;
+  for (const auto& [id, other] : runs_) {
+    if (id == a.run) break;
+    if (other.stored_job && other.name == r.name)
+      return fmt::format("I28: run {} of {} was offered before the older {} had ended", to_string(a.run),
+                         r.name, to_string(id));
+  }
+  return std::nullopt;
+}
+
+/// An instant gets a run only if the overlap rule lets it.
+admission_oracle::finding admission_oracle::judge_instant(const put_instant& m) const {
+  const auto job = jobs_.find(m.job);
+  if (job == jobs_.end() || !job->second.overlap) return std::nullopt;
+  int others = 0;
+  for (const auto& [id, other] : runs_) {
+    if (id >= *m.run) break;
+    if (!other.stored_job || other.name != m.job) continue;
+    ++others;
+    const bool objects = job->second.overlap == overlap_policy::skip ||
+                         (job->second.overlap == overlap_policy::queue && others > 1 && waits(other.state)) ||
+                         (job->second.overlap == overlap_policy::cancel_old && !other.cancel_requested);
+    if (objects)
+      return fmt::format("I28: an instant of {} got a run although {} has not ended, with overlap {}", m.job,
+                         to_string(id), name_of(*job->second.overlap));
+  }
+  return std::nullopt;
+}
+
+const run_spec* admission_oracle::spec_of(const attempt& a) const {
+  const auto run = runs_.find(a.run);
+  const auto spec = run == runs_.end() ? specs_.end() : specs_.find(run->second.spec);
+  return spec == specs_.end() ? nullptr : &spec->second;
+}
+
+void admission_oracle::reload(const snapshot& from, bool buckets_hold, nanoseconds now) {
+  runs_.clear();
+  live_.clear();
+  jobs_.clear();
+  for (const stored_spec& s : from.specs) {
+    if (auto read = protocol::decode_spec(s.text)) specs_[s.id] = std::move(*read);
+  }
+  for (const run& r : from.runs) take(put_run{r});
+  for (const stored_job& j : from.jobs) take(put_job{j.job, j.text});
+  for (const attempt& a : from.attempts) {
+    if (is_live(a.state)) live_.emplace(a.lease, a);
+  }
+  // An offer that was not on the disk was never made.
+  const lease_id newest = from.lease_counter;
+  for (auto* all : {&queue_starts_, &job_starts_}) {
+    for (auto& [name, starts] : *all) {
+      std::erase_if(starts, [&](const start& s) { return s.lease > newest || !buckets_hold; });
+    }
+  }
+  if (buckets_hold) return;
+  for (auto& [name, list] : queues_) {
+    for (possibility& p : list) p.since = now;
+  }
+}
+
+void admission_oracle::queue_asked(std::uint64_t number, const queue& change, bool sets_rate,
+                                   nanoseconds now) {
+  auto [at, fresh] = queues_.try_emplace(change.name);
+  std::vector<possibility>& list = at->second;
+  if (fresh) list.push_back({0, queue{change.name, false, 0, std::nullopt, 0}, now});
+  const std::size_t before = list.size();
+  for (std::size_t i = 0; i < before; ++i) {
+    possibility next{number, change, list[i].since};
+    if (sets_rate) next.since = now;
+    if (!sets_rate) next.settings.rate = list[i].settings.rate;
+    list.push_back(std::move(next));
+  }
+}
+
+void admission_oracle::queue_answered(std::uint64_t number, const std::string& name) {
+  const auto known = queues_.find(name);
+  if (known == queues_.end()) return;
+  std::erase_if(known->second, [&](const possibility& p) { return p.number < number; });
+}
+
+}  // namespace orchestrator::sim

@@ -1,0 +1,88 @@
+// Who may start now, worked out a second time: queues, locks, rates, resources, labels, holds and the overlap
+// rule, from the rows that the core issues and from what people were told. Asked at every offer; the engine's
+// own counts are never read.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <orchestrator/model/fact.hpp>
+#include <orchestrator/model/snapshot.hpp>
+
+#include "timeline.hpp"
+
+namespace orchestrator::sim {
+
+/// What a machine has to offer, as it was built.
+struct machine_traits {
+  resource_amounts resources;
+  std::map<std::string, std::string> labels;
+};
+
+class admission_oracle {
+ public:
+  using finding = std::optional<std::string>;
+
+  /// A worker that can be offered work; those it does not know have nothing but a slot.
+  void knows(const uuid& instance, machine_traits traits) { machines_[instance] = std::move(traits); }
+  /// What the batch of one step offers and makes. A sentence if it had to wait.
+  finding observe(const mutation_batch& batch, nanoseconds now);
+  /// A coordinator starts: it knows what is on the disk. `buckets_hold`: its clock goes on from that of the
+  /// one before, so that no bucket is fuller than it was.
+  void reload(const snapshot& from, bool buckets_hold, nanoseconds now);
+
+  /// Somebody asked for a change of a queue. Until the answer both the old and the new settings are possible.
+  void queue_asked(std::uint64_t number, const queue& change, bool sets_rate, nanoseconds now);
+  void queue_answered(std::uint64_t number, const std::string& name);
+  /// What was promised is void, and nobody knows what holds now.
+  void forget_promises() { queues_.clear(); }
+
+ private:
+  struct run_facts {
+    std::string name;
+    spec_id spec{};
+    bool held = false, stored_job = false, cancel_requested = false, has_instant = false;
+    run_state state = run_state::queued;
+  };
+  /// One setting that a queue may have at present.
+  struct possibility {
+    std::uint64_t number = 0;  ///< of the change that led to it
+    queue settings;
+    nanoseconds since{0};  ///< since when its rate holds
+  };
+  struct job_facts {
+    bool paused = false;
+    std::optional<overlap_policy> overlap;
+  };
+  struct start {
+    nanoseconds at;
+    lease_id lease;
+    rate_limit rate;  ///< of a job; a queue's is not known
+  };
+
+  void take(const put_run& m);
+  void take(const put_job& m);
+  finding take(const put_attempt& m, nanoseconds now);
+  finding judge_start(const attempt& a, const run_facts& r, const run_spec& s, nanoseconds now);
+  finding judge_limits(const attempt& a, const run_facts& r, const run_spec& s, nanoseconds now);
+  finding judge_queue(const std::string& name) const;
+  finding judge_locks(const attempt& a, const run_spec& s) const;
+  finding judge_machine(const attempt& a, const run_spec& s) const;
+  finding judge_overlap(const attempt& a, const run_facts& r) const;
+  finding judge_instant(const put_instant& m) const;
+  const run_spec* spec_of(const attempt& a) const;
+
+  std::map<uuid, machine_traits> machines_;
+  std::map<spec_id, run_spec> specs_;
+  std::map<run_id, run_facts> runs_;  ///< not final
+  std::map<lease_id, attempt> live_;  ///< offered, accepted or running
+  std::map<std::string, job_facts> jobs_;
+  std::map<std::string, std::vector<possibility>> queues_;  ///< those that somebody asked to change
+  std::map<std::string, std::deque<start>> queue_starts_, job_starts_;
+};
+
+}  // namespace orchestrator::sim
