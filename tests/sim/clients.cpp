@@ -96,8 +96,22 @@ void client::change_queue(queue q, bool sets_rate) {
   });
 }
 
+/// Some of its own runs, whatever became of them: they may wait, or have ended and left the engine's memory.
+std::vector<dependency> client::draw_dependencies() {
+  dice& d = world_.chance;
+  std::vector<dependency> after;
+  if (runs_.empty() || d.below(4) != 0) return after;
+  for (std::uint64_t n = 1 + d.below(3); n > 0; --n) {
+    const run_id& run = runs_[d.below(runs_.size())];
+    const bool twice =
+        std::any_of(after.begin(), after.end(), [&](const dependency& a) { return a.run == run; });
+    if (!twice) after.push_back({run, static_cast<after_condition>(d.below(3))});
+  }
+  return after;
+}
+
 void client::submit_new() {
-  request r{fmt::format("key-{}-{}", number_, ++made_), draw_spec(), std::nullopt};
+  request r{fmt::format("key-{}-{}", number_, ++made_), draw_spec(), std::nullopt, draw_dependencies()};
   if (world_.chance.below(10) == 0)
     r.not_before =
         world_.server.clock().wall + std::chrono::duration_cast<milliseconds>(world_.chance.spread(1s, 200s));
@@ -111,6 +125,7 @@ void client::submit(const std::shared_ptr<const request>& r) {
   in.what.name = r->key;
   in.what.spec = r->spec;
   in.what.not_before = r->not_before;
+  in.after = r->after;
   in.idempotency_key = r->key;
   in.fingerprint = 1;
   world_.server.ask(std::move(in), [this, r](const engine::answer& a) {
@@ -119,6 +134,9 @@ void client::submit(const std::shared_ptr<const request>& r) {
       runs_.push_back(run->run.id);
     } else if (const auto* purged = std::get_if<engine::purged_answer>(&a.body)) {
       world_.judge.submission_answered(r->key, purged->id);
+    } else if (!r->after.empty() && std::get<refusal>(a.body).code == errc::not_found) {
+      std::erase(unanswered_, r);  // a run it was to wait for is gone: retention, or an older database
+      return;
     } else {
       return;  // refused: it may be asked again
     }
@@ -268,7 +286,8 @@ void client::act() {
     case 2:
     case 20:
     case 21: return retry(any_run());
-    case 3: return world_.server.ask(engine::hold_run{{}, any_run(), d.below(2) == 0}, nothing);
+    case 3:
+      return world_.server.ask(engine::hold_run{{}, any_run(), d.below(2) == 0, d.below(4) == 0}, nothing);
     case 4: return world_.server.ask(engine::resolve_run{{}, any_run(), run_state::failed}, nothing);
     case 5:
       if (!answered_.empty()) submit(answered_[d.below(answered_.size())]);  // a lost answer, a doubled click

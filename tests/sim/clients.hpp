@@ -35,7 +35,9 @@ class client {
     std::string key;
     run_spec spec;
     std::optional<wall_time> not_before;
+    std::vector<dependency> after;
   };
+  std::vector<dependency> draw_dependencies();
   bool chosen_for_later(const run& r) const;
   run_spec draw_spec();
   void draw_limits(run_spec& s);

@@ -81,6 +81,29 @@ void judge::issued(const put_run& m) {
     backs_off_.emplace(m.run.id, world_.time.now());
   else if (m.run.state != run_state::queued)
     backs_off_.erase(m.run.id);
+  waits_[m.run.id] = m.run.after;
+  if (!is_final(m.run.state)) return;
+  finals_[m.run.id] = m.run.state;
+  if (m.run.state != run_state::skipped || m.run.reason != "dependency" || rolled_back_) return;
+  const bool in_vain = std::any_of(m.run.after.begin(), m.run.after.end(), [&](const dependency& d) {
+    const auto end = finals_.find(d.run);
+    return end != finals_.end() && !is_met(d.on, end->second);
+  });
+  if (!in_vain)
+    broken(fmt::format("I6: run {} was skipped, and waited for nothing in vain", to_string(m.run.id)));
+}
+
+/// What a run waits for comes first, whatever happened in between.
+void judge::judge_order(const run_id& run) {
+  const auto waits = waits_.find(run);
+  if (waits == waits_.end() || rolled_back_) return;
+  for (const dependency& d : waits->second) {
+    const auto end = finals_.find(d.run);
+    if (end == finals_.end() || !is_met(d.on, end->second))
+      broken(fmt::format("I6: run {} was offered, and {} has not ended as it asks", to_string(run),
+                         to_string(d.run)));
+    world_.saw("a run started after another one");
+  }
 }
 
 void judge::issued(const put_attempt& m) {
@@ -96,6 +119,7 @@ void judge::issued(const put_attempt& m) {
     // The shortest backoff is a second, and its jitter a tenth.
     if (waits != backs_off_.end() && world_.time.now() - waits->second < 900ms)
       broken(fmt::format("I7: run {} was offered again before its backoff was over", to_string(row.run)));
+    judge_order(row.run);
     made_over_[row.lease] = world_.server.speaks_for(row.instance);
     newest_holder_[row.run] = row.instance;
     ever_held_.emplace(row.instance, row.run);
@@ -140,13 +164,17 @@ void judge::judge_change_by_stranger(const mutation& m) const {
     if (a->attempt.instance != who) other(fmt::format("lease {} of another", a->attempt.lease.value));
   } else if (const auto* r = std::get_if<put_run>(&m)) {
     const auto holder = newest_holder_.find(r->run.id);
-    if (holder == newest_holder_.end() || holder->second != who) other("run " + to_string(r->run.id));
+    // Its own run's end may be what another one waited for.
+    const bool waited = r->run.state == run_state::skipped && r->run.reason == "dependency";
+    if (!waited && (holder == newest_holder_.end() || holder->second != who))
+      other("run " + to_string(r->run.id));
   } else if (const auto* w = std::get_if<put_worker>(&m)) {
     if (w->worker.instance != who) other("worker " + w->worker.worker_id);
   } else if (const auto* f = std::get_if<put_fact>(&m)) {
     const std::string& subject = f->fact.subject;
     const auto run = subject.starts_with("run/") ? parse_uuid(subject.substr(4)) : std::nullopt;
-    const bool about_itself = subject.starts_with("worker/") || (run && ever_held_.contains({who, *run}));
+    const bool about_itself = subject.starts_with("worker/") || (run && ever_held_.contains({who, *run})) ||
+                              f->fact.type == "run.skipped";
     if (!about_itself) other("the history of " + subject);
   } else if (!std::holds_alternative<forget_worker>(m) && !std::holds_alternative<put_lease_hole>(m)) {
     other("what no worker may change");

@@ -111,6 +111,7 @@ class judge {
   void judge_change_by_stranger(const mutation& m) const;
   void issued(const put_run& m);
   void issued(const put_attempt& m);
+  void judge_order(const run_id& run);
   void judge_loss(const attempt& a) const;
   void judge_offer(const peer& to, session_id over, lease_id lease) const;
   int places_of(const uuid& instance) const;
@@ -125,10 +126,12 @@ class judge {
   std::map<lease_id, attempt_record> attempts_;
   // As the living core sees it, durable or not
   std::set<lease_id> lost_;
-  std::map<uuid, std::set<lease_id>> live_;   ///< by instance
-  std::map<run_id, nanoseconds> backs_off_;   ///< in retry_wait since
-  std::map<lease_id, session_id> made_over_;  ///< the connection an offer was made for
-  std::map<run_id, uuid> newest_holder_;      ///< of its newest attempt
+  std::map<uuid, std::set<lease_id>> live_;          ///< by instance
+  std::map<run_id, nanoseconds> backs_off_;          ///< in retry_wait since
+  std::map<lease_id, session_id> made_over_;         ///< the connection an offer was made for
+  std::map<run_id, std::vector<dependency>> waits_;  ///< as their newest rows say
+  std::map<run_id, run_state> finals_;               ///< issued, if perhaps not durable yet
+  std::map<run_id, uuid> newest_holder_;             ///< of its newest attempt
   std::set<std::pair<uuid, run_id>> ever_held_;
   timetable_oracle timetable_;
   admission_oracle admission_;

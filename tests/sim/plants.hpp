@@ -50,6 +50,8 @@ inline constexpr std::pair<defect, const char*> plants[] = {
     {defect::queue_hold_not_durable, "queue_hold_not_durable"},
     {defect::calendar_change_ignored, "calendar_change_ignored"},
     {defect::overlap_not_asked, "overlap_not_asked"},
+    {defect::any_end_is_met, "any_end_is_met"},
+    {defect::waits_forgotten, "waits_forgotten"},
 };
 
 }  // namespace orchestrator::sim

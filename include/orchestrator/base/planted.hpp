@@ -56,6 +56,8 @@ enum class defect : std::uint8_t {
   queue_hold_not_durable,     ///< the pause of a queue is not written
   calendar_change_ignored,    ///< schedules go on with the days a calendar had when they were armed
   overlap_not_asked,          ///< a run does not wait for the earlier one of its job
+  any_end_is_met,             ///< a run that others wait for lets them go however it ended
+  waits_forgotten,            ///< what a run waits for is not found again after a restart
 };
 
 #ifdef ORCHESTRATOR_PLANTED
