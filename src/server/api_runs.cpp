@@ -122,9 +122,11 @@ asio::awaitable<net::http_response> changed_run(api& a, engine::answer answer) {
   const auto* run = std::get_if<engine::run_answer>(&answer.body);
   if (run == nullptr) co_return reply(a, json::object{});
   const found_run found = co_await find_run(a, run->run.id);
-  const int status = run->created ? 201 : 200;
+  const bool is_new = run->created || run->replayed;  // a repetition is answered as the first was
+  const int status = is_new ? 201 : 200;
   net::http_response out = reply(a, found.row ? show_run(*found.row) : show_answer(*run), status);
-  if (run->created) out.headers.emplace_back("Location", "/api/v1/runs/" + to_string(run->run.id));
+  if (is_new) out.headers.emplace_back("Location", "/api/v1/runs/" + to_string(run->run.id));
+  if (run->replayed) out.headers.emplace_back("Idempotency-Replayed", "true");
   co_return out;
 }
 
@@ -134,6 +136,43 @@ asio::awaitable<net::http_response> change_run(api& a, net::http_request r, Requ
   if (!id) co_return reply(a, id.error());
   request.run = *id;
   engine::answer answer = co_await a.core.ask(std::move(request));
+  co_return co_await changed_run(a, std::move(answer));
+}
+
+/// The header's key; empty without one.
+result<std::string> read_key(const net::http_request& r) {
+  const std::string* key = r.header("idempotency-key");
+  if (key == nullptr) return std::string{};
+  const bool printable_ascii =
+      std::all_of(key->begin(), key->end(), [](char c) { return c > ' ' && c < 127; });
+  if (key->empty() || key->size() > limits::idempotency_key || !printable_ascii) {
+    return refusal{errc::bad_field,
+                   "Idempotency-Key must be 1 to 255 printable ASCII characters without blanks", "", ""};
+  }
+  return *key;
+}
+
+/// The answer to a key whose run retention has removed.
+net::http_response purged(api& a, const run_id& id) {
+  json::object o;
+  o["id"] = to_string(id);
+  o["purged"] = true;
+  net::http_response out = reply(a, o);
+  out.headers.emplace_back("Idempotency-Replayed", "true");
+  return out;
+}
+
+asio::awaitable<net::http_response> retry_one(api& a, net::http_request r) {
+  const auto id = co_await resolve_run_id(a, r.path_parameters[0]);
+  if (!id) co_return reply(a, id.error());
+  auto key = read_key(r);
+  if (!key) co_return reply(a, key.error());
+  engine::retry_run request;
+  request.run = *id;
+  request.fingerprint = hash64("retry " + to_string(*id) + "\n" + r.body);
+  request.idempotency_key = std::move(*key);
+  engine::answer answer = co_await a.core.ask(std::move(request));
+  if (const auto* gone = std::get_if<engine::purged_answer>(&answer.body)) co_return purged(a, gone->id);
   co_return co_await changed_run(a, std::move(answer));
 }
 
@@ -357,30 +396,16 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
   }
   request.what = std::move(what);
   request.fingerprint = hash64(r.path + "\n" + r.body);
-  if (const std::string* key = r.header("idempotency-key")) {
-    const bool printable_ascii =
-        std::all_of(key->begin(), key->end(), [](char c) { return c > ' ' && c < 127; });
-    if (key->empty() || key->size() > limits::idempotency_key || !printable_ascii) {
-      co_return reply(
-          a, refusal{errc::bad_field,
-                     "Idempotency-Key must be 1 to 255 printable ASCII characters without blanks", "", ""});
-    }
-    request.idempotency_key = *key;
-  }
+  auto key = read_key(r);
+  if (!key) co_return reply(a, key.error());
+  request.idempotency_key = std::move(*key);
   if (unresolved && request.idempotency_key.empty()) co_return reply(a, *unresolved);
   // What a name meant the first time it may not mean any more; the key's run is the answer all the same.
   request.replay_only = unresolved.has_value();
   engine::answer answer = co_await a.core.ask(std::move(request));
   const auto* refused = std::get_if<refusal>(&answer.body);
   if (unresolved && refused != nullptr && refused->code == errc::not_found) co_return reply(a, *unresolved);
-  if (const auto* purged = std::get_if<engine::purged_answer>(&answer.body)) {
-    json::object o;
-    o["id"] = to_string(purged->id);
-    o["purged"] = true;
-    net::http_response out = reply(a, o);
-    out.headers.emplace_back("Idempotency-Replayed", "true");
-    co_return out;
-  }
+  if (const auto* gone = std::get_if<engine::purged_answer>(&answer.body)) co_return purged(a, gone->id);
   const auto* run = std::get_if<engine::run_answer>(&answer.body);
   if (run == nullptr) co_return co_await changed_run(a, std::move(answer));
   net::http_response out = reply(a, show_answer(*run), 201);
@@ -397,8 +422,8 @@ void add_run_routes(net::http_server& http, api& a) {
   http.add({"GET", "/api/v1/runs/{id}/why", [&a](net::http_request r) { return why(a, std::move(r)); }});
   http.add({"POST", "/api/v1/runs/{id}/cancel",
             [&a](net::http_request r) { return change_run(a, std::move(r), engine::cancel_run{}); }});
-  http.add({"POST", "/api/v1/runs/{id}/retry",
-            [&a](net::http_request r) { return change_run(a, std::move(r), engine::retry_run{}); }});
+  http.add(
+      {"POST", "/api/v1/runs/{id}/retry", [&a](net::http_request r) { return retry_one(a, std::move(r)); }});
   http.add({"POST", "/api/v1/runs/{id}/hold", [&a](net::http_request r) {
               return change_run(a, std::move(r), engine::hold_run{{}, {}, true});
             }});

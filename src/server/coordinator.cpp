@@ -24,6 +24,7 @@ constexpr auto use_awaitable = asio::use_awaitable;
 /// missed.
 constexpr auto pulse_interval = std::chrono::milliseconds{250};
 constexpr auto space_interval = std::chrono::seconds{1};
+constexpr auto zone_interval = std::chrono::minutes{1};
 
 engine_time clock_now() { return {read_mono_clock(), read_wall_clock()}; }
 
@@ -82,6 +83,7 @@ void coordinator::start(std::unique_ptr<store::store> store_ptr, orchestrator::s
   measure_space();
   net::spawn(io_.get_executor(), "stall watch", watch_for_stalls());
   net::spawn(io_.get_executor(), "space watch", watch_space());
+  net::spawn(io_.get_executor(), "zone watch", watch_zones());
 }
 
 void coordinator::stop() {
@@ -213,6 +215,7 @@ void coordinator::notify(const engine::notify& n) {
 
 void coordinator::look_up(engine::lookup& l) {
   if (auto* zone = std::get_if<engine::load_zone>(&l)) {
+    zones_.insert(zone->name);
     auto loaded = load_zone_table(zone->name);
     std::optional<zone_table> table;
     if (loaded) table = std::move(*loaded);
@@ -320,6 +323,19 @@ asio::awaitable<void> coordinator::watch_space() {
   while (!stopping_) {
     co_await net::sleep_for(space_interval);
     measure_space();
+  }
+}
+
+/// After an update of the system's zone data every zone in use is handed to the core again.
+asio::awaitable<void> coordinator::watch_zones() {
+  while (!stopping_) {
+    co_await net::sleep_for(zone_interval);
+    if (stopping_ || !zone_data_changed()) continue;
+    telemetry::info("The system's time zones have changed: {} in use are read again", zones_.size());
+    for (const std::string& name : std::set<std::string>(zones_)) {
+      engine::lookup again = engine::load_zone{name};
+      look_up(again);
+    }
   }
 }
 

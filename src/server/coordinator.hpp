@@ -103,6 +103,7 @@ class coordinator {
   void arm_timer();
   asio::awaitable<void> watch_for_stalls();
   asio::awaitable<void> watch_space();
+  asio::awaitable<void> watch_zones();
   void measure_space();
   void on_frame(session_id id, const std::string& frame);
   void hold_back(session_id id);
@@ -124,6 +125,7 @@ class coordinator {
   std::unordered_map<request_id, asio::any_completion_handler<void(engine::answer)>> requests_;
   std::map<session_id, worker_session> sessions_;
   std::vector<session_id> dirty_sessions_;
+  std::set<std::string> zones_;                          ///< that the core has asked for
   std::set<session_id> held_back_;                       ///< not read until the disk has caught up
   std::map<run_id, std::weak_ptr<change_signal>> runs_;  ///< those that are waited for
   std::size_t runs_swept_at_ = 64;

@@ -5,7 +5,10 @@
 #include <fstream>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include <sys/stat.h>
 
 #include <absl/time/civil_time.h>
 #include <absl/time/time.h>
@@ -45,11 +48,49 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+std::string zone_directory() {
+  const char* directory = std::getenv("TZDIR");
+  return directory != nullptr ? directory : "/usr/share/zoneinfo";
+}
+
+/// What changes with the index of the system's zones, which every update replaces.
+struct index_stamp {
+  dev_t device = 0;
+  ino_t inode = 0;
+  std::int64_t changed_ns = 0;
+  bool operator==(const index_stamp&) const = default;
+};
+
+index_stamp read_stamp() {
+  struct ::stat found{};
+  if (::stat((zone_directory() + "/tzdata.zi").c_str(), &found) != 0) return {};
+  return {found.st_dev, found.st_ino,
+          found.st_ctim.tv_sec * std::int64_t{1'000'000'000} + found.st_ctim.tv_nsec};
+}
+
+/// Which version of the zone data is read now.
+struct data_version {
+  index_stamp used = read_stamp(), seen = used;
+  int number = 0;
+};
+data_version& version() {
+  static data_version now;
+  return now;
+}
+
+/// Abseil keeps for ever what it read under a name, so that each later version has a spelling of its own.
+std::string spelling(const std::string& name) {
+  const int number = version().number;
+  if (number == 0) return name;
+  std::string path = zone_directory() + "/";
+  for (int i = 0; i < number; ++i) path += "./";
+  return path + name;
+}
+
 /// The names of the zones ("Z name ...") and links ("L target name") in the system's zone index; none if it
 /// has no such file.
 std::vector<std::string> known_names() {
-  const char* directory = std::getenv("TZDIR");
-  std::ifstream index{std::string{directory != nullptr ? directory : "/usr/share/zoneinfo"} + "/tzdata.zi"};
+  std::ifstream index{zone_directory() + "/tzdata.zi"};
   std::vector<std::string> names;
   std::string line;
   std::size_t read = 0;
@@ -104,7 +145,7 @@ std::int64_t start_of_year(int year) {
 result<zone_table> load_zone_table(const std::string& name) {
   if (!is_zone_name(name)) return refuse(name, "is not the name of a time zone");
   absl::TimeZone zone;
-  if (!absl::LoadTimeZone(name, &zone)) return refuse(name, "is not a time zone this system knows");
+  if (!absl::LoadTimeZone(spelling(name), &zone)) return refuse(name, "is not a time zone this system knows");
   const std::int64_t end = start_of_year(last_year + 1);
   std::int64_t t = start_of_year(first_year);
   zone_table table{.name = name, .first_offset = offset_at(zone, t), .transitions = {}};
@@ -120,6 +161,16 @@ result<zone_table> load_zone_table(const std::string& name) {
     if (offset != before) table.transitions.push_back({t, offset});
   }
   return table;
+}
+
+bool zone_data_changed() {
+  data_version& v = version();
+  const index_stamp present = read_stamp();
+  // An update replaces file after file: it is over when nothing has changed from one look to the next.
+  if (present == v.used || present != std::exchange(v.seen, present)) return false;
+  v.used = present;
+  ++v.number;
+  return true;
 }
 
 }  // namespace orchestrator::server

@@ -1,10 +1,15 @@
 // Zone tables of this machine, and calendars over them: fifteen zones with every habit zones have, compared
 // with the naive second implementation around each of their changes.
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <unistd.h>
 
 #include <orchestrator/base/time.hpp>
 #include <orchestrator/engine/timetable.hpp>
@@ -43,6 +48,33 @@ refusal refused(const std::string& name) {
   auto table = server::load_zone_table(name);
   return table ? refusal{} : table.error();
 }
+
+/// The time zones of a system of its own, whose data can be replaced.
+class zone_files {
+ public:
+  zone_files() : directory_(std::filesystem::temp_directory_path() / fmt::format("zones-{}", ::getpid())) {
+    std::filesystem::create_directories(directory_ / "Test");
+    ::setenv("TZDIR", directory_.c_str(), 1);
+  }
+  ~zone_files() {
+    ::unsetenv("TZDIR");
+    server::zone_data_changed();
+    server::zone_data_changed();  // back to those of the machine
+    std::filesystem::remove_all(directory_);
+  }
+  void put(const std::string& name, const std::string& like) {
+    const auto to = directory_ / "Test" / name;
+    std::filesystem::copy_file("/usr/share/zoneinfo/" + like, directory_ / "new");
+    std::filesystem::rename(directory_ / "new", to);
+  }
+  void put_index(const std::string& version) {
+    std::ofstream(directory_ / "new") << "# version " << version << "\n";
+    std::filesystem::rename(directory_ / "new", directory_ / "tzdata.zi");
+  }
+
+ private:
+  std::filesystem::path directory_;
+};
 
 std::int64_t utc(int year, int month, int day, int hour = 0) {
   return civil_to_seconds({year, month, day, hour, 0, 0});
@@ -219,4 +251,22 @@ TEST_CASE("unknown zones are refused with the nearest known one") {
   CHECK(refused("Hong_Kong").hint == "did you mean \"Asia/Hong_Kong\"?");
   CHECK(refused("Asia").hint == "give an IANA name such as \"Europe/Berlin\"");
   CHECK(refused("Mars/Olympus_Mons").hint == "give an IANA name such as \"Europe/Berlin\"");
+}
+
+TEST_CASE("zone data that is replaced while the process runs is read again, when the update is over") {
+  zone_files files;
+  files.put("Moving", "Asia/Hong_Kong");
+  files.put_index("2026a");
+  server::zone_data_changed();
+  server::zone_data_changed();
+  const zone_table before = load("Test/Moving");
+  CHECK(utc_offset_at(before, from_unix_ms(utc(2026, 1, 1) * 1000)) == 8 * 3600);
+  CHECK_FALSE(server::zone_data_changed());
+  files.put("Moving", "Asia/Kathmandu");
+  files.put_index("2026b");
+  CHECK_FALSE(server::zone_data_changed());  // it may not be whole yet
+  CHECK(load("Test/Moving") == before);
+  CHECK(server::zone_data_changed());
+  CHECK(utc_offset_at(load("Test/Moving"), from_unix_ms(utc(2026, 1, 1) * 1000)) == 5 * 3600 + 45 * 60);
+  CHECK_FALSE(server::zone_data_changed());
 }
