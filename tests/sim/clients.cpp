@@ -61,7 +61,7 @@ void client::draw_limits(run_spec& s) {
   if (d.below(4) == 0) s.locks.push_back({"right", d.below(2) == 0});
   if (d.below(4) == 0) s.max_running = 1 + static_cast<int>(d.below(2));
   if (d.below(4) == 0)
-    s.rate = rate_limit{1 + static_cast<int>(d.below(3)), milliseconds{1'000 * (1 + d.below(10))}};
+    s.rate = rate_limit{1 + static_cast<int>(d.below(3)), milliseconds{1'000 * (1 + d.below(30))}};
   if (d.below(4) == 0) s.required_resources["gpu"] = 1'000 * (1 + static_cast<std::int64_t>(d.below(2)));
   if (d.below(6) == 0) s.required_resources["disk"] = 500;
 }
@@ -75,7 +75,7 @@ void client::set_queue() {
   q.priority = static_cast<int>(d.below(3)) - 1;
   const bool sets_rate = d.below(3) == 0;
   if (sets_rate && d.below(3) != 0)
-    q.rate = rate_limit{1 + static_cast<int>(d.below(3)), milliseconds{1'000 * (1 + d.below(10))}};
+    q.rate = rate_limit{1 + static_cast<int>(d.below(3)), milliseconds{1'000 * (1 + d.below(30))}};
   change_queue(std::move(q), sets_rate);
 }
 
