@@ -20,9 +20,10 @@ namespace json = boost::json;
 
 /// The keys of a specification; a job file has them at its top level, beside its own.
 inline constexpr std::array<std::string_view, 22> spec_keys{
-    "script",  "args",       "command",    "builtin",       "env",          "cwd",          "stdin",
-    "timeout", "kill_grace", "lost_after", "on_lease_lost", "at_most_once", "output_limit", "priority",
-    "queue",   "tags",       "retry",      "requires",      "locks",        "max_running",  "rate", "start_within"};
+    "script",       "args",        "command",    "builtin",     "env",           "cwd",
+    "stdin",        "timeout",     "kill_grace", "lost_after",  "on_lease_lost", "at_most_once",
+    "output_limit", "priority",    "queue",      "tags",        "retry",         "requires",
+    "locks",        "max_running", "rate",       "start_within"};
 
 /// Reads the specification among the members of `o`; other members are the caller's to judge.
 result<run_spec> read_spec(const json::object& o);
