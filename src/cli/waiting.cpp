@@ -163,7 +163,8 @@ bool print_logs(session& s, const std::string& id, const log_options& options, s
   log_copier copier;
   while (!copier.ended()) {
     s.api->stream_lines(path, {}, [&copier](std::string_view line) { return copier.take(line); }, until);
-    if (!options.follow) return true;
+    if (!options.follow && !copier.ended())
+      throw failure{exit_unreachable, "the coordinator went away before all was shown", "ask again"};
     if (!copier.ended() && std::chrono::steady_clock::now() >= until) return false;
     // The stream was cut (a restarting coordinator): wait until it answers, then go on behind what was
     // printed.

@@ -151,7 +151,10 @@ class kept_http_client final : public http_client {
       if (!ec) ec = parser.put(piece);
       if (ended) ec = parser.put_eof();
       if (ec) {
-        if (!give_up.expired()) out.result = failed(ec, message_for_people(ec));
+        if (give_up.expired()) co_return;
+        out.result = failed(ec, message_for_people(ec));
+        // A stream that was cut has said its status, and its pieces have been taken.
+        if (call.on_data && parser.has_head()) out.result.status = parser.status();
         co_return;
       }
       if (!parser.has_head()) continue;

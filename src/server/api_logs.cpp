@@ -175,7 +175,8 @@ asio::awaitable<void> stream_logs(api& a, log_request q, log_look first, log_cha
                                   std::shared_ptr<net::body_writer> body) {
   log_position at;
   log_look seen = std::move(first);
-  while (body->open()) {
+  for (;;) {
+    if (!body->open()) co_return;
     const std::string text = render(q, seen, at);
     if (!text.empty()) {
       const bool taken = co_await body->write(text);
@@ -183,7 +184,8 @@ asio::awaitable<void> stream_logs(api& a, log_request q, log_look first, log_cha
     }
     if (!seen.more) {
       const bool final = is_final(seen.state) || seen.state == run_state::unknown;
-      if (!q.follow || a.core.stopping()) break;
+      if (!q.follow) break;
+      if (a.core.stopping()) co_return;  // no end line: the follower asks again after the restart
       if (seen.attempt_over && at.attempt != 0 && !q.attempt && !final) {
         at = {at.attempt + 1, {}};  // this attempt is over: the next one is what a follower waits for
       }

@@ -38,14 +38,17 @@ std::string make_secret(const std::string& kind) {
   return text;
 }
 
-/// Creates the file with its content, or fails if it exists.
+/// Creates the file with its content. It gets its name when it is whole: half a token would lock everybody
+/// out.
 bool write_new_file(const fs::path& file, const std::string& text) {
-  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const fs::path unfinished = file.string() + ".new";
+  ::unlink(unfinished.c_str());  // of a start that was killed here
+  const int fd = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   const std::string line = text + "\n";
   const bool whole =
       ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) && ::fsync(fd) == 0;
-  return ::close(fd) == 0 && whole;
+  return ::close(fd) == 0 && whole && ::rename(unfinished.c_str(), file.c_str()) == 0;
 }
 
 result<std::string> read_or_make(const fs::path& file, const std::string& kind) {

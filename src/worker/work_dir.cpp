@@ -78,12 +78,12 @@ boost::system::result<work_dir, work_dir_failure> work_dir::open(const fs::path&
 
 boost::system::result<work_dir, work_dir_failure> work_dir::lock(const fs::path& dir) {
   std::error_code ec;
-  fs::create_directories(dir, ec);
+  const bool made = fs::create_directories(dir, ec);
   if (ec)
     return work_dir_failure{
         exit_cannot_create,
         fmt::format("cannot create {}: {}; choose another with --work-dir", dir.string(), ec.message())};
-  ::chmod(dir.c_str(), 0700);
+  if (made) ::chmod(dir.c_str(), 0700);  // one that was there keeps the mode that somebody gave it
   work_dir w;
   // Without links: jobs carry this path, and are found by it after a restart that named it another way.
   w.path_ = fs::canonical(dir, ec);

@@ -67,6 +67,23 @@ class MainPath(WorldTest):
         self.assertEqual(out, "earlylate\n")
         self.assertEqual(self.world.wait_final(run["id"])["state"], "succeeded")
 
+    def test_a_follower_goes_on_over_a_stop_and_a_kill_of_the_coordinator(self):
+        self.world.start_worker("--retry-delay", "100ms")
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(how=how):
+                gate = self.world.dir / f"gate-{how}"
+                script = f"echo before; until test -e {gate}; do sleep 0.05; done; echo after; exit 9"
+                follower = subprocess.Popen([str(BINARY), "submit", "--follow", "--server",
+                                             f"127.0.0.1:{self.world.port}", "--", "sh", "-c", script],
+                                            env=self.world.env, stdout=subprocess.PIPE, text=True)
+                self.assertEqual(follower.stdout.readline(), "before\n")
+                self.world.server.process.send_signal(how)
+                self.world.server.wait()
+                self.world.start_server()
+                gate.touch()
+                out, _ = follower.communicate(timeout=LIMIT)
+                self.assertEqual((out, follower.returncode), ("after\n", 9))
+
     def test_following_a_silent_job_ends_with_it(self):
         self.world.start_worker()
         began = time.monotonic()
