@@ -120,22 +120,26 @@ void add_list(CLI::App& parent, selection& chosen) {
   verb->callback([f, &chosen] { chosen.action = [f](session& s) { return list(s, *f); }; });
 }
 
-/// A verb that takes one run and only posts to /runs/{id}/<action>.
-void add_action(CLI::App& parent, selection& chosen, const std::string& name, const std::string& help) {
+/// A verb that takes runs and only posts to /runs/{id}/<action>, with what its flags put into `body`.
+CLI::App* add_action(CLI::App& parent, selection& chosen, const std::string& name, const std::string& help,
+                     const std::shared_ptr<json::object>& body = std::make_shared<json::object>()) {
   auto ids = std::make_shared<std::vector<std::string>>();
   CLI::App* verb = add_verb(parent, name, help);
   verb->add_option("id", *ids,
                    "whole id, its beginning, 4 or more characters of its end, `last`, or a job's name")
       ->required();
-  verb->callback([ids, name, &chosen] {
-    chosen.action = [ids, name](session& s) {
+  verb->callback([ids, name, body, &chosen] {
+    chosen.action = [ids, name, body](session& s) {
+      const json::value sent = body->empty() ? json::value() : json::value(*body);
       for (const std::string& id : *ids) {
-        const auto answer = s.api->call("POST", fmt::format("/api/v1/runs/{}/{}", url_encode(id), name));
+        const auto answer =
+            s.api->call("POST", fmt::format("/api/v1/runs/{}/{}", url_encode(id), name), sent);
         s.out.one(answer.body.as_object(), run_columns(), "id");
       }
       return exit_ok;
     };
   });
+  return verb;
 }
 
 struct retry_flags {
@@ -354,22 +358,10 @@ void add_why(CLI::App& parent, selection& chosen) {
 }
 
 void add_release(CLI::App& parent, selection& chosen) {
-  auto ids = std::make_shared<std::vector<std::string>>();
-  auto after = std::make_shared<bool>(false);
-  CLI::App* verb = add_verb(parent, "release", "let a held run go");
-  verb->add_option("id", *ids, "the runs")->required();
-  verb->add_flag("--after", *after, "and let it wait no longer for other runs");
-  verb->callback([ids, after, &chosen] {
-    chosen.action = [ids, after](session& s) {
-      json::object body;
-      if (*after) body["after"] = true;
-      for (const std::string& id : *ids) {
-        const auto answer = s.api->call("POST", fmt::format("/api/v1/runs/{}/release", url_encode(id)), body);
-        s.out.one(answer.body.as_object(), run_columns(), "id");
-      }
-      return exit_ok;
-    };
-  });
+  auto body = std::make_shared<json::object>();
+  CLI::App* verb = add_action(parent, chosen, "release", "let a held run go", body);
+  verb->add_flag_callback(
+      "--after", [body] { (*body)["after"] = true; }, "and let it wait no longer for other runs");
 }
 
 void add_resolve(CLI::App& parent, selection& chosen) {

@@ -32,7 +32,7 @@ struct run_origin {
   std::optional<std::string> args;
   std::optional<wall_time> instant, not_before;
   std::optional<run_id> retry_of;
-  std::vector<dependency> after;  ///< those in memory; each has been there before
+  std::vector<dependency> after;  ///< runs that were there before it, ended or not
   bool held = false;
 };
 run_entry& create_run(core& c, const run_origin& from);

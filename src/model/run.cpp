@@ -113,10 +113,6 @@ const char* to_string(after_condition c) {
   return "invalid";
 }
 
-std::optional<after_condition> parse_after_condition(std::string_view text) {
-  return parse_state<after_condition>(text, static_cast<std::size_t>(after_condition::failed) + 1);
-}
-
 bool is_met(after_condition c, run_state end) {
   switch (c) {
     case after_condition::ok: return end == run_state::succeeded;

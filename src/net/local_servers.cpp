@@ -1,10 +1,12 @@
 // Coordinators of the same user on this machine. See local_servers.hpp.
 #include <orchestrator/net/local_servers.hpp>
 
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <vector>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -32,6 +34,21 @@ std::string first_line(const fs::path& file) {
   std::getline(in, line);
   while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
   return line;
+}
+
+boost::system::error_code write_line(const fs::path& file, const std::string& line) {
+  const fs::path unfinished = file.string() + ".new";
+  ::unlink(unfinished.c_str());  // of a process that was killed here
+  const int fd = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const std::string text = line + "\n";
+  const bool written = fd >= 0 &&
+                       ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+                       ::fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  if (!written) return {error, boost::system::system_category()};
+  if (::rename(unfinished.c_str(), file.c_str()) != 0) return {errno, boost::system::system_category()};
+  return {};
 }
 
 bool is_loopback_name(const std::string& host) {

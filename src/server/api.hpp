@@ -87,8 +87,8 @@ net::http_response reply_page(const api& a, const name_page& page, const std::ve
 result<json::object> body_object(const net::http_request& r);
 /// The same for what is named by the path's first parameter, which a `name` in the body may repeat.
 result<json::object> body_of_named(const net::http_request& r);
-/// The body's `dry_run`; false when absent.
-result<bool> dry_run_of(const json::object& body);
+/// A member of the body that is true or false; false when absent.
+result<bool> flag_of(const json::object& body, std::string_view key);
 
 /// Whole id, unique prefix, unique suffix of 4 or more, `last`, or a job's name (its newest run).
 asio::awaitable<result<run_id>> resolve_run_id(api& a, std::string text);

@@ -106,10 +106,12 @@ result<json::object> body_of_named(const net::http_request& r) {
   return body;
 }
 
-result<bool> dry_run_of(const json::object& body) {
-  const json::value* given = body.if_contains("dry_run");
+result<bool> flag_of(const json::object& body, std::string_view key) {
+  const json::value* given = body.if_contains(key);
   if (given == nullptr) return false;
-  if (!given->is_bool()) return refusal{errc::bad_field, "`dry_run` must be true or false", "/dry_run", ""};
+  if (!given->is_bool())
+    return refusal{errc::bad_field, fmt::format("`{}` must be true or false", key), fmt::format("/{}", key),
+                   ""};
   return given->get_bool();
 }
 

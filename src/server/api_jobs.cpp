@@ -69,7 +69,7 @@ result<engine::apply_jobs> decode_apply(const json::object& body) {
     if (!calendars) return calendars.error();
     request.calendars = std::move(*calendars);
   }
-  const auto dry = dry_run_of(body);
+  const auto dry = flag_of(body, "dry_run");
   if (!dry) return dry.error();
   request.dry_run = *dry;
   return request;

@@ -258,7 +258,7 @@ asio::awaitable<net::http_response> retry_many(api& a, net::http_request r) {
     co_return reply(a, *bad);
   const auto filter = decode_body_filter(*body);
   if (!filter) co_return reply(a, filter.error());
-  const auto dry = dry_run_of(*body);
+  const auto dry = flag_of(*body, "dry_run");
   if (!dry) co_return reply(a, dry.error());
   // Two that look at the same time would both find the same runs not retried yet.
   if (a.retrying_many) {
@@ -318,13 +318,11 @@ asio::awaitable<net::http_response> release(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
   if (auto bad = check_keys(*body, {"after"})) co_return reply(a, *bad);
-  const json::value* after = body->if_contains("after");
-  if (after != nullptr && !after->is_bool()) {
-    co_return reply(a, refusal{errc::bad_field, "`after` must be true or false", "/after", ""});
-  }
+  const auto after = flag_of(*body, "after");
+  if (!after) co_return reply(a, after.error());
   engine::hold_run request;
   request.held = false;
-  request.forget_after = after != nullptr && after->get_bool();
+  request.forget_after = *after;
   co_return co_await change_run(a, std::move(r), std::move(request));
 }
 

@@ -217,7 +217,7 @@ asio::awaitable<net::http_response> backfill(api& a, net::http_request r) {
   request.job = r.path_parameters[0];
   request.from = *from;
   request.to = *to;
-  const auto dry = dry_run_of(*body);
+  const auto dry = flag_of(*body, "dry_run");
   if (!dry) co_return reply(a, dry.error());
   request.dry_run = *dry;
   const engine::answer answer = co_await a.core.ask(std::move(request));

@@ -1,16 +1,11 @@
 // Tokens in files and the comparison of what a request brings with them; see auth.hpp.
 #include "auth.hpp"
 
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <fstream>
+#include <cctype>
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -38,33 +33,18 @@ std::string make_secret(const std::string& kind) {
   return text;
 }
 
-/// Creates the file with its content. It gets its name when it is whole: half a token would lock everybody
-/// out.
-bool write_new_file(const fs::path& file, const std::string& text) {
-  const fs::path unfinished = file.string() + ".new";
-  ::unlink(unfinished.c_str());  // of a start that was killed here
-  const int fd = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) return false;
-  const std::string line = text + "\n";
-  const bool whole =
-      ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) && ::fsync(fd) == 0;
-  return ::close(fd) == 0 && whole && ::rename(unfinished.c_str(), file.c_str()) == 0;
-}
-
 result<std::string> read_or_make(const fs::path& file, const std::string& kind) {
   struct stat info{};
   if (::lstat(file.c_str(), &info) != 0) {
     std::string secret = make_secret(kind);
-    if (!write_new_file(file, secret)) return file_refusal(file, std::strerror(errno));
+    // Whole or not at all: half a token would lock everybody out.
+    if (const auto error = net::write_line(file, secret)) return file_refusal(file, error.message());
     return secret;
   }
   if (!S_ISREG(info.st_mode)) return file_refusal(file, "it is not a regular file");
   if ((info.st_mode & 077) != 0)
     return file_refusal(file, "others than its owner can read it (wanted: mode 0600)");
-  std::ifstream in(file);
-  std::string secret;
-  std::getline(in, secret);
-  while (!secret.empty() && (secret.back() == '\r' || secret.back() == ' ')) secret.pop_back();
+  std::string secret = net::first_line(file);
   if (secret.size() < 32) return file_refusal(file, "its first line is shorter than 32 characters");
   return secret;
 }

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <utility>
 
 #include <fcntl.h>
@@ -27,21 +26,6 @@ constexpr int exit_in_use = 75;
 constexpr int most_default_dirs = 1000;
 
 fs::path workers_dir() { return net::state_dir() / "workers"; }
-
-/// Whole or not at all: a torn identity would make this another worker.
-boost::system::error_code replace_file(const fs::path& file, const std::string& line) {
-  const fs::path temporary = file.string() + ".new";
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  const std::string text = line + "\n";
-  const bool written = fd >= 0 &&
-                       ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-                       ::fsync(fd) == 0;
-  const int error = errno;
-  if (fd >= 0) ::close(fd);
-  if (!written) return {error, boost::system::system_category()};
-  if (::rename(temporary.c_str(), file.c_str()) != 0) return {errno, boost::system::system_category()};
-  return {};
-}
 
 work_dir_failure cannot(const std::string& what, const fs::path& path, int code) {
   return {code, fmt::format("cannot {} {}: {}; choose another with --work-dir", what, path.string(),
@@ -109,13 +93,13 @@ boost::system::result<void, work_dir_failure> work_dir::read_identity() {
     instance_ = *known;
   } else {
     instance_ = make_uuid_v4(system_random(), system_random());
-    if (replace_file(path_ / "instance", to_string(instance_)))
+    if (net::write_line(path_ / "instance", to_string(instance_)))
       return cannot("write", path_ / "instance", exit_cannot_create);
   }
   worker_id_ = net::first_line(path_ / "worker_id");
   if (worker_id_.empty()) {
     worker_id_ = fmt::format("worker-{:08x}", static_cast<std::uint32_t>(system_random()));
-    if (replace_file(path_ / "worker_id", worker_id_))
+    if (net::write_line(path_ / "worker_id", worker_id_))
       return cannot("write", path_ / "worker_id", exit_cannot_create);
   }
   return {};
@@ -133,12 +117,12 @@ boost::system::error_code work_dir::enter_cluster(const std::string& cluster) {
 }
 
 boost::system::error_code work_dir::adopt_cluster(const std::string& cluster) {
-  return replace_file(path_ / "first_cluster", cluster);
+  return net::write_line(path_ / "first_cluster", cluster);
 }
 
 boost::system::error_code work_dir::store_term(std::uint64_t term) {
   term_ = term;
-  return replace_file(cluster_path_ / "term", std::to_string(term));
+  return net::write_line(cluster_path_ / "term", std::to_string(term));
 }
 
 }  // namespace orchestrator::worker_shell

@@ -55,7 +55,6 @@ enum class after_condition : std::uint8_t {
   failed,  ///< it was started, or given up before, and did not succeed: failed, cancelled, expired
 };
 const char* to_string(after_condition c);
-std::optional<after_condition> parse_after_condition(std::string_view text);
 /// Whether a run that ended so lets go those that wait for it.
 bool is_met(after_condition c, run_state end);
 

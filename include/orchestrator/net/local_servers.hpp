@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 
+#include <boost/system/error_code.hpp>
+
 namespace orchestrator::net {
 
 /// $XDG_STATE_HOME/orchestrator, or ~/.local/state/orchestrator.
@@ -15,6 +17,8 @@ std::filesystem::path state_dir();
 
 /// The first line of a file without trailing spaces; empty if it cannot be read.
 std::string first_line(const std::filesystem::path& file);
+/// Makes the file hold that one line, readable by its owner only: on disk and whole, or as it was.
+boost::system::error_code write_line(const std::filesystem::path& file, const std::string& line);
 
 /// localhost, ::1 or 127.*: only there a token may be looked for.
 bool is_loopback_name(const std::string& host);

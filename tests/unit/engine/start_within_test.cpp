@@ -88,7 +88,7 @@ TEST_CASE("an offer that was refused was no start, also when the time passes whi
   }
 }
 
-TEST_CASE("the time counts from --at, and goes on while the run is held or its job paused") {
+TEST_CASE("the time counts from --at, and goes on while the run is held") {
   world w;
   submit_run in;
   in.request = w.ask();
