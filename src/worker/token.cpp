@@ -16,10 +16,12 @@ result<std::string> find_worker_token(const fs::path& file, const net::server_ur
     errno = 0;
     std::string token = net::first_line(file);
     if (!token.empty()) return token;
-    return refusal{errc::bad_field,
-                   fmt::format("--token-file: cannot read a token from {}: {}", file.string(),
-                               errno == 0 ? "it is empty" : std::strerror(errno)),
-                   "", ""};
+    return refusal{
+        errc::bad_field,
+        fmt::format("--token-file: cannot read a token from {}: {}. Give it the file worker.token of the "
+                    "server's data directory",
+                    file.string(), errno == 0 ? "it is empty" : std::strerror(errno)),
+        "", ""};
   }
   return net::find_local_token(server.host, server.port, "worker");
 }

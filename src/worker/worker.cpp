@@ -644,6 +644,11 @@ boost::system::result<prepared, work_dir_failure> prepare(const worker_options& 
                                         "at most 128",
                                         printable(options.worker_id))};
   }
+  // Later an unreadable file is tried again like any failed connection: somebody may be replacing it.
+  if (!options.token_file.empty() && server->user.empty()) {
+    const auto token = find_worker_token(options.token_file, *server);
+    if (!token) return work_dir_failure{exit_usage, token.error().detail};
+  }
   auto dir = work_dir::open(options.work_dir);
   if (!dir) return dir.error();
   opened_outbox box;

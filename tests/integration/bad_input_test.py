@@ -311,6 +311,17 @@ class CommandLine(WorldTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.check(self.run_binary("status", "--token-file", "nowhere"), 2, "nowhere")
 
+    def test_a_worker_whose_token_file_cannot_be_read_says_so_and_does_not_start(self):
+        work = self.world.dir / "work-w1"
+        for content, reason in ((None, "No such file"), ("\n", "it is empty")):
+            token = self.world.dir / "token"
+            if content is not None:
+                token.write_text(content)
+            done = self.run_binary("--role=worker", "--server", "127.0.0.1:1", "--work-dir", str(work),
+                                   "--token-file", str(token))
+            self.check(done, 64, str(token), reason, "worker.token")
+            self.assertFalse(work.exists())
+
     def test_ctrl_c_leaves_the_run_that_was_followed_and_says_how_to_find_it(self):
         self.world.start_server()
         self.world.start_worker()

@@ -292,6 +292,9 @@ class JobFiles(WorldTest):
         self.assertIn("dear reader", self.world.output(greet["id"]))
         slow = self.world.cli("job", "run", "times-out", "--wait", check=False)
         self.assertEqual(slow.returncode, 124)
+        report = json.loads(self.world.cli("job", "run", "nightly-report", "--args", "--day 2026-01-31", "--wait",
+                                           "-o", "json").stdout)
+        self.assertIn("Report for Saturday, 31 January 2026\n", self.world.output(report["id"]))
 
     def test_the_nightly_job_fires_at_half_past_two_in_hong_kong(self):
         self.world.cli("job", "apply", "-f", "jobs/nightly-report.toml")
