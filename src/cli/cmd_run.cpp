@@ -362,6 +362,9 @@ void add_release(CLI::App& parent, selection& chosen) {
   CLI::App* verb = add_action(parent, chosen, "release", "let a held run go", body);
   verb->add_flag_callback(
       "--after", [body] { (*body)["after"] = true; }, "and let it wait no longer for other runs");
+  verb->add_flag_callback(
+      "--now", [body] { (*body)["now"] = true; },
+      "nor for its time (--at, --in) or the end of the pause before its next attempt");
 }
 
 void add_resolve(CLI::App& parent, selection& chosen) {

@@ -89,6 +89,17 @@ void run_flags::add(CLI::App& app) {
       ->type_name("CODE")
       ->allow_extra_args(false);
   app.add_option("--backoff", backoff, "wait before the first retry; doubles; default 10s")->type_name("D");
+  app.add_option("--max-backoff", max_backoff, "the wait doubles no further than this; default 1h")
+      ->type_name("D");
+  app.add_option("--max-lost", max_lost, "it fails when so many attempts were lost with their workers; default 3")
+      ->type_name("N");
+  app.add_option("--lost-after", lost_after,
+                 "its worker is thought lost when it is not heard of for so long; default the server's, 60s")
+      ->type_name("D");
+  app.add_option("--on-lease-lost", on_lease_lost,
+                 "what a worker that lost touch does with its process: keep (default) or kill; with --lock "
+                 "always kill")
+      ->type_name("keep|kill");
   app.add_flag("--at-most-once", at_most_once, "never start it a second time, even if its end is unknown");
   app.add_flag("--noop", noop, "no process at all: the worker answers at once");
   app.add_option("command", command, "the command and its arguments, after --")->type_name("CMD");
@@ -105,6 +116,8 @@ json::object run_flags::to_json() const {
   if (!timeout.empty()) o["timeout"] = timeout;
   if (!kill_grace.empty()) o["kill_grace"] = kill_grace;
   if (!start_within.empty()) o["start_within"] = start_within;
+  if (!lost_after.empty()) o["lost_after"] = lost_after;
+  if (!on_lease_lost.empty()) o["on_lease_lost"] = on_lease_lost;
   if (priority) o["priority"] = *priority;
   if (at_most_once) o["at_most_once"] = true;
   if (!env.empty()) o["env"] = pairs(env, "--env");
@@ -120,6 +133,8 @@ json::object run_flags::to_json() const {
   json::object retry;
   if (retries) retry["max_attempts"] = *retries + 1;
   if (!backoff.empty()) retry["backoff"] = backoff;
+  if (!max_backoff.empty()) retry["max_backoff"] = max_backoff;
+  if (max_lost) retry["max_lost"] = *max_lost;
   if (!retry_on.empty()) retry["on_exit"] = json::array(retry_on.begin(), retry_on.end());
   if (!retry.empty()) o["retry"] = std::move(retry);
   return o;

@@ -124,6 +124,23 @@ bool dispatcher::is_first(const rank& place) const {
   });
 }
 
+std::vector<const run_entry*> dispatcher::waiting_before(
+    const rank& place, const std::function<bool(const requirement_class&)>& competes,
+    std::size_t most) const {
+  std::vector<const run_entry*> list;
+  for (const auto& [what, c] : classes_) {
+    if (!competes(*c)) continue;
+    for (const auto& [priority, queue] : c->queues) {
+      for (const run_entry* r : queue) {
+        if (!(rank_of(*c, *r) < place)) break;
+        if (list.size() == most) return list;
+        list.push_back(r);
+      }
+    }
+  }
+  return list;
+}
+
 // Puts the class where its present head belongs. A blocked class stays out of the line until capacity appears
 // or its head changes: another head may be creditable, or have nobody to avoid.
 void dispatcher::refresh(requirement_class& c) {

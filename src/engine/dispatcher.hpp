@@ -157,6 +157,10 @@ class dispatcher {
   rank rank_of(const requirement_class& c, const run_entry& r) const;
   /// No waiting run stands before it.
   bool is_first(const rank& place) const;
+  /// Waiting runs that stand before it, of the classes that compete with it; at most so many, in no order.
+  std::vector<const run_entry*> waiting_before(const rank& place,
+                                               const std::function<bool(const requirement_class&)>& competes,
+                                               std::size_t most) const;
   /// For each queue, its runs that wait for nothing of their own. One walk for all of them.
   std::unordered_map<const limiter*, std::size_t> ready_by_queue() const;
   /// The first broken invariant of the indexes, or nothing.

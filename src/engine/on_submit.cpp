@@ -273,6 +273,7 @@ void on(core& c, const hold_run& in) {
     place_run(c, *r);
   }
   if (!in.held && in.forget_after) forget_dependencies(c, *r);
+  if (!in.held && in.start_now) start_now(c, *r);
   respond(c, in.request, answer_for(*r));
 }
 

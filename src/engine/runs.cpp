@@ -293,6 +293,20 @@ void requeue(core& c, run_entry& r) {
   place_run(c, r);
 }
 
+void start_now(core& c, run_entry& r) {
+  if (r.state == run_state::retry_wait) {
+    put_fact(c, "run.wait_ended", subject_of(r), "{}");
+    return requeue(c, r);
+  }
+  if (!r.delayed) return;
+  stop_waiting(c, r);
+  r.details->not_before = c.now.wall;  // its start_within counts from here
+  announce(c, r);
+  put_fact(c, "run.wait_ended", subject_of(r), "{}");
+  watch_start(c, r);
+  place_run(c, r);
+}
+
 void reactivate_run(core& c, run_entry& r) {
   stop_waiting(c, r);
   set_state(c, r, run_state::active, "");

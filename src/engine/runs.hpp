@@ -49,6 +49,8 @@ void make_unknown(core& c, run_entry& r, std::string_view reason, lease_id lease
 void retry_run_later(core& c, run_entry& r, milliseconds delay, std::string_view reason);
 /// Its backoff is over.
 void requeue(core& c, run_entry& r);
+/// A person ends its wait for a time or for the end of a backoff; the other gates stay.
+void start_now(core& c, run_entry& r);
 /// A lost attempt of it lives after all: it no longer waits for another try.
 void reactivate_run(core& c, run_entry& r);
 /// Puts it where it belongs now: the dispatcher's queue, or waiting for a time, a person or an earlier run.

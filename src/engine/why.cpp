@@ -3,12 +3,12 @@
 // condition holds is asked of the same gates by which the dispatcher decides (admission.hpp, limiter.hpp,
 // dispatcher.hpp); here they only get words.
 #include <algorithm>
-#include <functional>
 
 #include <fmt/format.h>
 
 #include "admission.hpp"
 #include "dependencies.hpp"
+#include "remedies.hpp"
 #include "runs.hpp"
 #include "state.hpp"
 
@@ -16,28 +16,12 @@ namespace orchestrator::engine {
 namespace {
 
 using reasons = std::vector<blocking_reason>;
-using attempts = std::vector<const attempt_entry*>;
 
 constexpr std::size_t holders_shown = 10;
-
-struct question {
-  const core& c;
-  const run_entry& r;
-  const requirement_class& what;
-  engine_time now;
-  mono_time clock;
-  bool first;  ///< no waiting run would be placed before it
-
-  wall_time wall_at(mono_time at) const {
-    return now.wall + std::chrono::ceil<milliseconds>(std::max(at - clock, nanoseconds{0}));
-  }
-};
 
 std::string seconds_left(nanoseconds d) {
   return format_duration(std::max(std::chrono::ceil<seconds>(d), seconds{0}));
 }
-
-std::string id_of(const run_entry& r) { return to_string(r.id); }
 
 blocking_reason reason(blocking_code code, std::string detail, std::string remedy) {
   return {code, std::move(detail), std::move(remedy), {}, forecast_kind::unknown, std::nullopt};
@@ -49,24 +33,6 @@ void expect(blocking_reason& b, forecast_kind kind, wall_time at) {
 }
 
 // ---- who has it, and until when at most
-
-// Live attempts by lease, as far as `wanted` says.
-attempts live_attempts(const core& c, const std::function<bool(const attempt_entry&)>& wanted) {
-  attempts list;
-  for (const auto& [lease, a] : c.attempts) {
-    if (is_live(a->row.state) && wanted(*a)) list.push_back(a.get());
-  }
-  std::sort(list.begin(), list.end(),
-            [](const auto* a, const auto* b) { return a->row.lease < b->row.lease; });
-  return list;
-}
-
-attempts holders_of(const core& c, const limiter& l) {
-  return live_attempts(c, [&](const attempt_entry& a) {
-    const auto& uses = known_class(*a.run).uses;
-    return std::any_of(uses.begin(), uses.end(), [&](const limit_use& u) { return u.what == &l; });
-  });
-}
 
 // By then the coordinator ends it, whatever its worker does. Before its process started nothing is known.
 std::optional<mono_time> latest_end(const attempt_entry& a) {
@@ -92,10 +58,6 @@ void expect_one_end(const question& q, blocking_reason& b, const attempts& list)
   if (q.first && earliest) expect(b, forecast_kind::at_most, q.wall_at(*earliest));
 }
 
-std::string cancel_one(const attempts& list) {
-  return list.empty() ? "" : "orchestrator run cancel " + id_of(*list.front()->run);
-}
-
 // ---- its own gates
 
 const char* words_of(after_condition on) {
@@ -116,7 +78,7 @@ blocking_reason of_run(const question& q, blocking_code code) {
                     "orchestrator job resume " + r.name->text);
     case blocking_code::not_before: {
       auto b = reason(code, "It was asked to start at " + to_rfc3339(*r.details->not_before) + ".",
-                      "Wait, or cancel it and submit it without a time.");
+                      "orchestrator run release --now " + id_of(r));
       expect(b, forecast_kind::at, *r.details->not_before);
       return b;
     }
@@ -125,7 +87,7 @@ blocking_reason of_run(const question& q, blocking_code code) {
       auto b = reason(code,
                       fmt::format("The last attempt ended ({}); the next one may start in {}.",
                                   r.details->reason, seconds_left(at - q.clock)),
-                      "Wait; the time doubles with each attempt, up to the job's max_backoff.");
+                      "orchestrator run release --now " + id_of(r));
       expect(b, forecast_kind::at, q.wall_at(at));
       return b;
     }
@@ -171,7 +133,7 @@ blocking_reason of_queue(const question& q, const limit_use& u, blocking_code co
   const attempts list = holders_of(q.c, *u.what);
   auto b =
       reason(code, fmt::format("The queue {} runs {} of at most {}.", s.name, u.what->running, s.max_running),
-             fmt::format("orchestrator queue set {} --concurrency {}", s.name, u.what->running + 1));
+             more_room(q, u));
   name_holders(b, list);
   expect_one_end(q, b, list);
   return b;
@@ -180,15 +142,18 @@ blocking_reason of_queue(const question& q, const limit_use& u, blocking_code co
 blocking_reason of_job(const question& q, const limit_use& u, blocking_code code) {
   const std::string& name = u.what->name();
   if (code == blocking_code::job_rate) {
-    auto b = reason(code, fmt::format("Runs of {} start at most {}.", name, format_rate(*u.rate)),
-                    "Wait; a run keeps the rate it was submitted with.");
+    auto b =
+        reason(code, fmt::format("Runs of {} start at most {}.", name, format_rate(*u.rate)),
+               fmt::format("orchestrator run cancel {}, and submit it again without a rate or with another "
+                           "one; a run keeps the rate it was submitted with",
+                           id_of(q.r)));
     if (q.first) expect(b, forecast_kind::at, q.wall_at(next_token(u)));
     return b;
   }
   const attempts list = holders_of(q.c, *u.what);
   auto b = reason(
       code, fmt::format("{} of at most {} runs of {} are active.", u.what->running, u.max_running, name),
-      cancel_one(list));
+      fewer_of_job(q, u, list));
   name_holders(b, list);
   expect_one_end(q, b, list);
   return b;
@@ -200,13 +165,13 @@ blocking_reason of_lock(const question& q, const limit_use& u, blocking_code cod
     const run_id& before = std::get<1>(*u.what->waiting.begin());
     auto b = reason(
         code, fmt::format("An earlier run, {}, waits to have the lock {} alone.", to_string(before), name),
-        "orchestrator run cancel " + to_string(before));
+        nobody_alone_before(q, u));
     b.holders = {"run/" + to_string(before)};
     return b;
   }
   const attempts list = holders_of(q.c, *u.what);
   auto b = reason(code, fmt::format("The lock {} is held{}.", name, u.what->alone > 0 ? "" : " by readers"),
-                  cancel_one(list));
+                  free_lock(q, u, list));
   name_holders(b, list);
   // To have it alone all readers must end.
   std::optional<mono_time> last;
@@ -229,10 +194,10 @@ blocking_reason of_limit(const question& q, const limit_use& u, blocking_code co
   return of_lock(q, u, code);
 }
 
-void add_limits(const question& q, const rank& place, reasons& list) {
+void add_limits(const question& q, reasons& list) {
   for (const limit_use& u : q.what.uses) {
     for (const limit_gate& g : limit_gates()) {
-      if (g.kind == u.what->kind && g.closed(u, place, q.clock)) list.push_back(of_limit(q, u, g.code));
+      if (g.kind == u.what->kind && g.closed(u, q.place, q.clock)) list.push_back(of_limit(q, u, g.code));
     }
   }
 }
@@ -245,30 +210,36 @@ std::string labels_text(const std::map<std::string, std::string>& labels) {
   return text;
 }
 
-std::string amounts_text(const resource_amounts& amounts, const char* before) {
+std::string amounts_text(const resource_amounts& amounts) {
   std::string text;
   for (const auto& [name, amount] : amounts)
-    text += fmt::format("{}{}{}={}", text.empty() ? "" : " ", before, name, format_amount(amount));
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, format_amount(amount));
   return text;
 }
 
 struct survey {
-  std::vector<const worker_entry*> labelled, speaking, able, willing, with_slot, free;
-  bool any = false;
+  bool any = false, labels = false, speech = false, resources = false;  ///< some worker has that, by itself
+  // Each list has those of the one before that pass one more condition.
+  worker_list labelled, speaking, able, willing, with_slot, free;
 };
 
-// Each list has those of the one before that pass one more condition.
 survey ask_workers(const core& c, const requirement_class& what) {
   survey s;
   for (const auto& [order, w] : c.workers_by_order) {
     const worker_traits* traits = c.places.traits_of(*w);
     if (w->session == nullptr || w->leases_only || traits == nullptr) continue;
     s.any = true;
-    if (!has_labels(what.what, *traits)) continue;
+    const bool labels = has_labels(what.what, *traits);
+    const bool speech = speaks_enough(what.what, *traits);
+    const bool resources = has_resources(what.what, *traits);
+    s.labels = s.labels || labels;
+    s.speech = s.speech || speech;
+    s.resources = s.resources || resources;
+    if (!labels) continue;
     s.labelled.push_back(w);
-    if (!speaks_enough(what.what, *traits)) continue;
+    if (!speech) continue;
     s.speaking.push_back(w);
-    if (!has_resources(what.what, *traits)) continue;
+    if (!resources) continue;
     s.able.push_back(w);
     if (!w->capacity.accepting) continue;
     s.willing.push_back(w);
@@ -279,62 +250,71 @@ survey ask_workers(const core& c, const requirement_class& what) {
   return s;
 }
 
-attempts on_workers(const core& c, const std::vector<const worker_entry*>& workers) {
-  return live_attempts(c, [&](const attempt_entry& a) {
-    return std::find(workers.begin(), workers.end(), a.holder) != workers.end();
-  });
-}
-
-blocking_reason drained(const std::vector<const worker_entry*>& able) {
+blocking_reason drained(const question& q, const worker_list& able) {
   auto b = reason(blocking_code::worker_draining, "Every worker that fits is draining.",
-                  "orchestrator worker resume " + able.front()->row.worker_id);
+                  "orchestrator worker resume " + best_to_resume(q, able).row.worker_id);
   for (const worker_entry* w : able) {
     if (b.holders.size() < holders_shown) b.holders.push_back("worker/" + w->row.worker_id);
   }
   return b;
 }
 
-blocking_reason occupied(const question& q, blocking_code code, std::string detail,
-                         const std::vector<const worker_entry*>& workers) {
+blocking_reason without_slot(const question& q, const worker_list& workers) {
+  auto b = reason(blocking_code::no_free_slot,
+                  workers.size() == 1
+                      ? fmt::format("All slots of {}, which fits, are taken.", workers.front()->row.worker_id)
+                      : fmt::format("All slots of the {} workers that fit are taken.", workers.size()),
+                  room_on(q, workers));
   const attempts list = on_workers(q.c, workers);
-  auto b = reason(code, std::move(detail),
-                  list.empty() ? "Start another worker: orchestrator --role=worker" : cancel_one(list));
   name_holders(b, list);
-  if (code == blocking_code::no_free_slot) expect_one_end(q, b, list);
+  expect_one_end(q, b, list);
   return b;
 }
 
-void add_workers(const question& q, reasons& list) {
+blocking_reason without_resources(const question& q, const worker_list& workers) {
+  auto b =
+      reason(blocking_code::resources_taken,
+             "What it requires is in use: " + amounts_text(q.what.what.resources) + ".", room_on(q, workers));
+  name_holders(b, who_use_what_lacks(q, workers));
+  return b;
+}
+
+// What no worker offers is said of each thing by itself; only when each is there, but not together, of the
+// first that fails among those that have the ones before.
+void add_unfit(const question& q, const survey& s, reasons& list) {
   const requirement& what = q.what.what;
+  const bool together = s.labels && s.speech && s.resources;
+  if (together ? s.labelled.empty() : !s.labels) {
+    list.push_back(reason(blocking_code::no_matching_labels,
+                          "No connected worker has " + labels_text(what.labels) + ".",
+                          "Start one: " + fitting_worker(q)));
+  }
+  if (together ? !s.labelled.empty() && s.speaking.empty() : !s.speech) {
+    list.push_back(reason(blocking_code::needs_newer_worker,
+                          "Only workers of the original protocol are connected, which cannot run this.",
+                          "Start one: " + fitting_worker(q)));
+  }
+  if (together ? !s.speaking.empty() && s.able.empty() : !s.resources) {
+    list.push_back(reason(blocking_code::not_enough_resources,
+                          fmt::format("No connected worker{} offers {}.",
+                                      together ? " that fits otherwise" : "", amounts_text(what.resources)),
+                          "Start one: " + fitting_worker(q)));
+  }
+}
+
+void add_workers(const question& q, reasons& list) {
   const survey s = ask_workers(q.c, q.what);
   if (!s.any) {
     list.push_back(
-        reason(blocking_code::no_worker, "No worker is connected.", "Start one: orchestrator --role=worker"));
-  } else if (s.labelled.empty()) {
-    std::string flags;
-    for (const auto& [key, value] : what.labels) flags += fmt::format(" --label {}={}", key, value);
-    list.push_back(reason(blocking_code::no_matching_labels,
-                          "No connected worker has " + labels_text(what.labels) + ".",
-                          "Start one: orchestrator --role=worker" + flags));
-  } else if (s.speaking.empty()) {
-    list.push_back(reason(blocking_code::needs_newer_worker,
-                          "Only workers of the original protocol are connected, which cannot run this.",
-                          "Start one: orchestrator --role=worker"));
+        reason(blocking_code::no_worker, "No worker is connected.", "Start one: " + fitting_worker(q)));
   } else if (s.able.empty()) {
-    list.push_back(
-        reason(blocking_code::not_enough_resources,
-               "No connected worker that fits otherwise offers " + amounts_text(what.resources, "") + ".",
-               "Start one: orchestrator --role=worker " + amounts_text(what.resources, "--resource ")));
+    add_unfit(q, s, list);
   } else if (s.willing.empty()) {
-    list.push_back(drained(s.able));
+    list.push_back(drained(q, s.able));
   } else if (s.with_slot.empty()) {
-    list.push_back(occupied(q, blocking_code::no_free_slot,
-                            fmt::format("All slots of the {} workers that fit are taken.", s.willing.size()),
-                            s.willing));
+    list.push_back(without_slot(q, s.willing));
   } else if (s.free.empty()) {
-    list.push_back(occupied(q, blocking_code::resources_taken,
-                            "What it requires is in use: " + amounts_text(what.resources, "") + ".",
-                            s.with_slot));
+    list.push_back(without_resources(q, s.with_slot));
   }
 }
 
@@ -363,11 +343,11 @@ void add_active_reasons(const run_entry& r, reasons& list) {
 void add_waiting_reasons(const core& c, const run_entry& r, engine_time now, reasons& list) {
   const requirement_class& what = known_class(r);
   const rank place = c.places.rank_of(what, r);
-  const question q{c, r, what, now, now.mono - c.stalls, c.places.is_first(place)};
+  const question q{c, r, what, place, now, now.mono - c.stalls, c.places.is_first(place)};
   for (const run_gate& g : run_gates()) {
     if (g.closed(c, r)) list.push_back(of_run(q, g.code));
   }
-  add_limits(q, place, list);
+  add_limits(q, list);
   add_workers(q, list);
   if (list.empty()) {
     list.push_back(reason(blocking_code::dispatching, "Nothing keeps it; it is about to be offered.", ""));

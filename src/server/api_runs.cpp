@@ -317,12 +317,15 @@ asio::awaitable<net::http_response> resolve(api& a, net::http_request r) {
 asio::awaitable<net::http_response> release(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
-  if (auto bad = check_keys(*body, {"after"})) co_return reply(a, *bad);
+  if (auto bad = check_keys(*body, {"after", "now"})) co_return reply(a, *bad);
   const auto after = flag_of(*body, "after");
   if (!after) co_return reply(a, after.error());
+  const auto now = flag_of(*body, "now");
+  if (!now) co_return reply(a, now.error());
   engine::hold_run request;
   request.held = false;
   request.forget_after = *after;
+  request.start_now = *now;
   co_return co_await change_run(a, std::move(r), std::move(request));
 }
 

@@ -1,5 +1,6 @@
 """Limits beside the workers, through the real binary: queues, locks, resources, why, and dead runs in bulk."""
 import json
+import shlex
 import unittest
 
 from harness import WorldTest, eventually
@@ -38,6 +39,24 @@ class Admission(WorldTest):
         self.assertEqual([(r["code"], r["holders"]) for r in why], [("queue_full", [f"run/{first['id']}"])])
         self.world.cli(*why[0]["remedy"].split()[1:])
         self.become(second, "active")
+
+    def test_what_why_suggests_is_a_command_that_lets_the_run_go(self):
+        self.world.start_worker(slots=3)
+        locks = ["--lock", "db:read", "--", "sleep", "600"]
+        readers = [{"id": self.world.cli("submit", "-o", "name", *locks).stdout.strip()} for _ in range(2)]
+        for reader in readers:
+            self.become(reader, "active")
+        cases = (("lock_held", ["--lock", "db", "--", "true"]), ("not_before", ["--in", "5h", "--", "true"]),
+                 ("held", ["--hold", "--", "true"]), ("dependency", ["--after", "DEAD:any", "--", "true"]))
+        waiting = self.world.submit(command=["true"], queue="closed", hold=True)
+        for code, arguments in cases:
+            arguments = [a.replace("DEAD", waiting["id"]) for a in arguments]
+            with self.subTest(code=code):
+                run = self.world.cli("submit", "-o", "name", *arguments).stdout.strip()
+                why = json.loads(self.world.cli("why", run, "-o", "json").stdout)["reasons"]
+                self.assertEqual([r["code"] for r in why], [code])
+                self.world.cli(*shlex.split(why[0]["remedy"])[1:])
+                self.assertEqual(self.world.wait_final(run)["state"], "succeeded")
 
     def test_a_lock_is_held_until_the_attempt_ends(self):
         self.world.start_worker(slots=4)
@@ -81,7 +100,8 @@ class Admission(WorldTest):
         self.world.start_worker()
         for code, attempts in ((75, 2), (9, 1)):
             with self.subTest(code=code):
-                name = self.world.cli("submit", "-o", "name", "--retries", "1", "--backoff", "10ms", "--retry-on", "75",
+                name = self.world.cli("submit", "-o", "name", "--retries", "1", "--backoff", "10ms", "--max-backoff", "1s",
+                                      "--max-lost", "2", "--lost-after", "30s", "--on-lease-lost", "kill", "--retry-on", "75",
                                       "--", "sh", "-c", f"exit {code}").stdout.strip()
                 self.assertEqual(len(self.world.wait_final(name)["attempts"]), attempts)
 

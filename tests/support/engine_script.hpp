@@ -233,7 +233,7 @@ class fake_disk {
       if (left) instants[{m.job, row.instant}] = row;
       break;
     }
-    put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill"});
+    put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill", 1, {}});
   }
   void put(const put_calendar& m) { calendars[m.name] = m; }
   void put(const delete_calendar& m) { calendars.erase(m.name); }

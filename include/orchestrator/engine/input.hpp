@@ -60,6 +60,7 @@ struct hold_run {
   run_id run;
   bool held = true;
   bool forget_after = false;  ///< it no longer waits for other runs
+  bool start_now = false;     ///< nor for its time, nor for the end of a backoff
 };
 /// A person settles an `unknown` run.
 struct resolve_run {

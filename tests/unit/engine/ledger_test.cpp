@@ -25,17 +25,6 @@ job_definition cron_job(const std::string& cron, overlap_policy overlap = overla
   return d;
 }
 
-/// The ledger's rows, oldest first: `first..last xcount outcome rule`, times since the world began.
-std::vector<std::string> rows(const world& w, wall_time zero) {
-  std::vector<std::string> out;
-  for (const auto& [key, row] : w.disk.instants) {
-    std::string text = format_duration(row.instant - zero);
-    if (row.count > 1) text += ".." + format_duration(row.until - zero) + " x" + std::to_string(row.count);
-    out.push_back(text + " " + to_string(row.outcome) + (row.rule.empty() ? "" : " by " + row.rule));
-  }
-  return out;
-}
-
 std::uint64_t total(const world& w) {
   std::uint64_t count = 0;
   for (const auto& [key, row] : w.disk.instants) count += row.count;

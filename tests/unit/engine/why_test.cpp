@@ -1,6 +1,10 @@
 // Every reason for which a run waits, from the closed list; and that the change it suggests lets the run go.
 #include <doctest/doctest.h>
 
+#include <fmt/format.h>
+
+#include <orchestrator/base/text.hpp>
+
 #include "support/engine_script.hpp"
 
 using namespace orchestrator;
@@ -21,14 +25,23 @@ blocking_reason only_reason(const world& w, const run_id& id) {
 
 bool starts(const run_id& id, const world& w) { return w.stored(id).state == run_state::active; }
 
-run_id cancel_named(world& w, const std::string& remedy) {
+using ids = std::vector<run_id>;
+
+// Does what the remedy says, and returns which runs it named.
+ids cancel_named(world& w, const std::string& remedy) {
   const std::string command = "orchestrator run cancel ";
   REQUIRE(remedy.starts_with(command));
-  const auto id = parse_uuid(remedy.substr(command.size()));
-  REQUIRE(id.has_value());
-  w.cancel(*id);
+  ids named;
+  const auto words = split_shell_words(remedy.substr(command.size()));
+  REQUIRE(words.has_value());
+  for (const std::string& word : *words) {
+    const auto id = parse_uuid(word);
+    REQUIRE(id.has_value());
+    named.push_back(*id);
+    w.cancel(*id);
+  }
   w.settle();
-  return *id;
+  return named;
 }
 
 std::string holder(const run_id& id) { return "run/" + to_string(id); }
@@ -140,6 +153,60 @@ TEST_CASE("not_before: it goes at the time that is forecast") {
   CHECK(starts(run, w));
 }
 
+TEST_CASE("not_before, backoff: releasing it now lets it go, and start_within counts from there") {
+  world w;
+  running_worker worker(w);
+  submit_run in;
+  in.request = w.ask();
+  in.what.name = "a";
+  in.what.spec = command_spec();
+  in.what.spec->start_within = 1min;
+  in.what.spec->retry.max_attempts = 2;
+  in.what.spec->retry.backoff = 1h;
+  in.what.not_before = w.wall() + 1h;
+  w.give(in);
+  w.settle();
+  worker.live_on(10min);
+  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  const std::string release = "orchestrator run release --now " + to_string(run);
+  CHECK(only_reason(w, run).remedy == release);
+  w.give(hold_run{w.ask(), run, false, false, true});
+  w.settle();
+  CHECK(starts(run, w));
+  worker.start_all();
+  worker.finish(worker.held[0], result_status::failure);
+  w.settle();
+  CHECK(only_reason(w, run).code == blocking_code::backoff);
+  CHECK(only_reason(w, run).remedy == release);
+  w.give(hold_run{w.ask(), run, false, false, true});
+  w.settle();
+  CHECK(starts(run, w));
+}
+
+TEST_CASE(
+    "releasing a run now opens no other gate, and takes nothing from one that has no time to wait for") {
+  world w;
+  running_worker worker(w);
+  const run_id first = w.run(command_spec());
+  submit_run in;
+  in.request = w.ask();
+  in.what.name = "a";
+  in.what.spec = command_spec();
+  in.what.not_before = w.wall() + 1h;
+  in.after = {{first, after_condition::ok}};
+  w.give(in);
+  w.settle();
+  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  CHECK(w.why(run) == codes{"not_before", "dependency"});
+  for (const run_id& each : {first, run}) w.give(hold_run{w.ask(), each, false, false, true});
+  w.settle();
+  CHECK(w.why(run) == codes{"dependency"});
+  worker.start_all();
+  worker.finish(worker.held[0], result_status::success);
+  w.settle();
+  CHECK(starts(run, w));
+}
+
 TEST_CASE("backoff: it goes at the time that is forecast") {
   world w;
   running_worker worker(w);
@@ -239,10 +306,65 @@ TEST_CASE("queue_full: it names who runs, by when one has ended, and one more pl
   CHECK(why.until == w.wall() + 10min + 10s + 60s);
   CHECK(only_reason(w, third).forecast == forecast_kind::unknown);  // another goes first
   CHECK(why.remedy == "orchestrator queue set q --concurrency 2");
+  CHECK(only_reason(w, third).remedy == "orchestrator queue set q --concurrency 3");
   in.max_running = 2;
   set(w, in);
   CHECK(starts(second, w));
   CHECK_FALSE(starts(third, w));
+  in.max_running = 3;
+  set(w, in);
+  CHECK(starts(third, w));
+}
+
+TEST_CASE("job_full: the remedy names as many as must end, and those that go before it") {
+  world w;
+  running_worker worker(w);
+  run_spec s = command_spec();
+  s.max_running = 3;
+  ids held;
+  for (int i = 0; i < 3; ++i) held.push_back(w.run(s));
+  worker.start_all();
+  s.max_running = 2;  // the job was changed while three ran
+  const run_id second = w.run(s);
+  const run_id third = w.run(s);
+  CHECK(only_reason(w, third).code == blocking_code::job_full);
+  CHECK(cancel_named(w, only_reason(w, third).remedy) == ids{second, held[2], held[1]});
+  worker.obey();
+  CHECK(starts(third, w));
+  ids more;
+  for (int i = 0; i < 11; ++i) more.push_back(w.run(s));
+  worker.start_all();
+  CHECK(only_reason(w, more.back()).remedy.starts_with("Wait: "));
+}
+
+TEST_CASE("lock_held: all readers must end, and those who want it alone before it") {
+  world w;
+  running_worker worker(w);
+  run_spec reader = command_spec();
+  reader.locks = {{"db", true}};
+  run_spec writer = command_spec();
+  writer.locks = {{"db", false}};
+  const run_id one = w.run(reader);
+  const run_id two = w.run(reader);
+  worker.start_all();
+  const run_id first = w.run(writer);
+  const run_id second = w.run(writer);
+  const run_id late = w.run(reader);
+  CHECK(only_reason(w, late).code == blocking_code::lock_wanted);
+  CHECK(cancel_named(w, only_reason(w, second).remedy) == ids{first, two, one});
+  worker.obey();
+  CHECK(starts(second, w));
+  const run_id third = w.run(writer);
+  const run_id last = w.run(reader);
+  worker.start_all();
+  const auto held = w.view().why(last, {w.mono(), w.wall()}).value();
+  REQUIRE(held.size() == 2);
+  CHECK(held[0].code == blocking_code::lock_held);
+  CHECK(held[1].code == blocking_code::lock_wanted);
+  CHECK(held[0].remedy == fmt::format("orchestrator run cancel {} {}", to_string(third), to_string(second)));
+  cancel_named(w, held[0].remedy);
+  worker.obey();
+  CHECK(starts(last, w));
 }
 
 TEST_CASE("queue_rate: it goes with the next token, or when the rate is taken away") {
@@ -283,13 +405,13 @@ TEST_CASE("job_full and lock_held: cancelling who holds it lets it go") {
     CHECK(why.code == code);
     CHECK(why.holders == codes{holder(first)});
     CHECK(why.forecast == forecast_kind::at_most);
-    CHECK(cancel_named(w, why.remedy) == first);
+    CHECK(cancel_named(w, why.remedy) == ids{first});
     worker.obey();
     CHECK(starts(second, w));
   }
 }
 
-TEST_CASE("job_rate: it goes with the next token") {
+TEST_CASE("job_rate: it goes with the next token; one like it without a rate goes at once") {
   world w;
   running_worker worker(w);
   run_spec s = command_spec();
@@ -298,6 +420,10 @@ TEST_CASE("job_rate: it goes with the next token") {
   const run_id second = w.run(s);
   const auto why = only_reason(w, second);
   CHECK(why.code == blocking_code::job_rate);
+  CHECK(why.remedy.starts_with("orchestrator run cancel " + to_string(second) + ", and submit it again"));
+  run_spec unlimited = s;
+  unlimited.rate.reset();
+  CHECK(starts(w.run(unlimited), w));
   CHECK(why.forecast == forecast_kind::at);
   CHECK(why.until == w.wall() + 30s);
   worker.live_on(29s);
@@ -328,27 +454,30 @@ TEST_CASE(
     "no_worker, no_matching_labels, needs_newer_worker, not_enough_resources: such a worker lets it go") {
   world w;
   run_spec s = command_spec();
-  s.required_labels = {{"os", "linux"}};
+  s.required_labels = {{"os", "my linux"}};
   s.required_resources = {{"gpu", 2'000}};
   const run_id run = w.run(s);
   const run_id plain = w.run(command_spec());
+  const std::string remedy = "Start one: orchestrator --role=worker --label 'os=my linux' --resource gpu=2";
   CHECK(only_reason(w, run).code == blocking_code::no_worker);
+  CHECK(only_reason(w, run).remedy == remedy);
+  CHECK(only_reason(w, plain).remedy == "Start one: orchestrator --role=worker");
   legacy_worker old(w);
   old.connect();
   CHECK(only_reason(w, plain).code == blocking_code::needs_newer_worker);
-  const auto labels = only_reason(w, run);
-  CHECK(labels.code == blocking_code::no_matching_labels);
-  CHECK(labels.remedy == "Start one: orchestrator --role=worker --label os=linux");
+  CHECK(w.why(run) == codes{"no_matching_labels", "needs_newer_worker", "not_enough_resources"});
+  const auto together = w.view().why(run, {w.mono(), w.wall()}).value();
+  for (const auto& why : together) CHECK(why.remedy == remedy);
   test_worker labelled(w, "w1", 1);
-  labelled.form.labels = {{"os", "linux"}};
+  labelled.form.labels = {{"os", "my linux"}};
   labelled.form.resources = {{"gpu", 1'000}};
   labelled.connect();
   CHECK(starts(plain, w));
   const auto amount = only_reason(w, run);
   CHECK(amount.code == blocking_code::not_enough_resources);
-  CHECK(amount.remedy == "Start one: orchestrator --role=worker --resource gpu=2");
+  CHECK(amount.remedy == remedy);
   test_worker able(w, "w2", 2);
-  able.form.labels = {{"os", "linux"}};
+  able.form.labels = {{"os", "my linux"}};
   able.form.resources = {{"gpu", 2'000}};
   able.connect();
   CHECK(starts(run, w));
@@ -393,9 +522,66 @@ TEST_CASE("no_free_slot and resources_taken: the end of a run that is named lets
   worker.obey();
   CHECK(starts(second, w));
   worker.start_all();
-  CHECK(cancel_named(w, only_reason(w, third).remedy) == filler);
+  CHECK(cancel_named(w, only_reason(w, third).remedy) == ids{second});  // the newest
   worker.obey();
   CHECK(starts(third, w));
+}
+
+TEST_CASE("resources_taken: it names who uses what is missing, and as many as must end on one worker") {
+  world w;
+  running_worker worker(w, 8);
+  worker.drop();
+  worker.form.resources = {{"gpu", 4'000}};
+  worker.connect();
+  const auto with_gpus = [](std::int64_t amount) {
+    run_spec s = command_spec();
+    if (amount > 0) s.required_resources = {{"gpu", amount}};
+    return s;
+  };
+  const run_id one = w.run(with_gpus(1'000));
+  const run_id two = w.run(with_gpus(2'000));
+  w.run(with_gpus(0));
+  worker.start_all();
+  const run_id third = w.run(with_gpus(4'000));
+  const auto why = only_reason(w, third);
+  CHECK(why.code == blocking_code::resources_taken);
+  CHECK(why.holders == codes{holder(one), holder(two)});
+  const run_id fourth = w.run(with_gpus(3'000));
+  CHECK(
+      only_reason(w, fourth).remedy ==
+      "Start another worker: orchestrator --role=worker --resource gpu=3");  // the third would not fit there
+  CHECK(cancel_named(w, why.remedy) == ids{one, two});
+  worker.obey();
+  CHECK(starts(third, w));
+}
+
+TEST_CASE("no_free_slot: one that is not the first in line is told how large a worker lets it go") {
+  world w;
+  running_worker worker(w, 1);
+  w.run(command_spec());
+  worker.start_all();
+  w.run(command_spec());
+  const run_id third = w.run(command_spec());
+  CHECK(only_reason(w, third).remedy == "Start another worker: orchestrator --role=worker --slots 2");
+  test_worker another(w, "w2", 2);
+  another.form.slots = 2;
+  another.connect();
+  CHECK(starts(third, w));
+}
+
+TEST_CASE("worker_draining: of several the one with a free slot is to be resumed") {
+  world w;
+  running_worker worker(w, 1);
+  test_worker free(w, "w2", 2);
+  w.run(command_spec());
+  worker.start_all();
+  free.connect();
+  for (const char* id : {"w1", "w2"}) w.give(drain_worker{w.ask(), id, true});
+  const run_id run = w.run(command_spec());
+  CHECK(only_reason(w, run).remedy == "orchestrator worker resume w2");
+  w.give(drain_worker{w.ask(), "w2", false});
+  w.settle();
+  CHECK(starts(run, w));
 }
 
 TEST_CASE("dispatching: nothing keeps it, and the next turn offers it") {
