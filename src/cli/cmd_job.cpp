@@ -121,7 +121,7 @@ int run_job(session& s, const run_job_flags& f) {
 
 void add_run(CLI::App& noun, selection& chosen) {
   auto f = std::make_shared<run_job_flags>();
-  CLI::App* verb = add_verb(noun, "run", "run a stored job now");
+  CLI::App* verb = add_verb(noun, "run", "run a stored job now, or when its overlap rule lets it");
   verb->add_option("name", f->name, "the job")->required();
   CLI::Option* args =
       verb->add_option("--args", f->args, "its script's arguments for this run")->type_name("STR");

@@ -126,7 +126,8 @@ void add_add(CLI::App& parent, selection& chosen) {
   verb->add_option("--catch-up", f->when.catch_up, "missed instants: none, latest or all; default latest")
       ->type_name("WORD");
   verb->add_option("--overlap", f->when.overlap,
-                   "while it still runs: skip, queue, queue_all, cancel_old or allow; default skip")
+                   "one run of the job at a time, by hand too: skip, queue, queue_all or cancel_old say what "
+                   "becomes of an instant meanwhile; or allow; default skip, with --manual allow")
       ->type_name("WORD");
   verb->add_option("--description", f->description, "shown in lists")->type_name("TEXT");
   f->run.add(*verb);

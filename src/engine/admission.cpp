@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "overlap.hpp"
 #include "runs.hpp"
 
 namespace orchestrator::engine {
@@ -15,13 +16,18 @@ constexpr std::array<run_gate, 6> gates{
      {blocking_code::not_before, [](const core&, const run_entry& r) -> bool { return r.delayed; }},
      {blocking_code::backoff,
       [](const core&, const run_entry& r) { return r.details && r.details->backoff_until.has_value(); }},
-     {blocking_code::overlap, [](const core&, const run_entry& r) { return blocked_by_overlap(r); }},
+     {blocking_code::overlap, [](const core&, const run_entry& r) { return is_behind_another(r); }},
      {blocking_code::dependency,
       [](const core&, const run_entry& r) { return r.details && r.details->waits_for > 0; }}}};
 
 }  // namespace
 
 std::span<const run_gate> run_gates() { return gates; }
+
+bool is_kept_by_itself(const core& c, const run_entry& r) {
+  return std::any_of(gates.begin(), gates.end(),
+                     [&](const run_gate& g) { return g.code != blocking_code::overlap && g.closed(c, r); });
+}
 
 bool is_admitted(const core& c, const run_entry& r) {
   return r.state == run_state::queued &&

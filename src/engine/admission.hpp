@@ -16,6 +16,8 @@ struct run_gate {
   bool (*closed)(const core& c, const run_entry& r);
 };
 std::span<const run_gate> run_gates();
+/// True if one of them is closed, that of the overlap rule left aside: such a run does not occupy its job.
+bool is_kept_by_itself(const core& c, const run_entry& r);
 /// True if it is queued and none of these gates is closed: then it stands in the dispatcher's queue.
 bool is_admitted(const core& c, const run_entry& r);
 

@@ -99,12 +99,11 @@ void wait_again(core& c, run_entry& r, const std::map<run_id, run_state>& ended)
   }
 }
 
-void skip_if_unmet(core& c, run_entry& r, const submit_run& in) {
-  const bool unmet = std::any_of(in.after.begin(), in.after.end(), [&](const dependency& d) {
+bool waits_in_vain(const core& c, const submit_run& in) {
+  return std::any_of(in.after.begin(), in.after.end(), [&](const dependency& d) {
     const auto end = end_of(c, in, d.run);
     return end && !is_met(d.on, *end);
   });
-  if (unmet) finish_run(c, r, run_state::skipped, "dependency");
 }
 
 void forget_dependencies(core& c, run_entry& r) {

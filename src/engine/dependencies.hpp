@@ -22,9 +22,8 @@ std::optional<refusal> refuse_dependencies(core& c, const submit_run& in);
 void wait_for_others(core& c, run_entry& r);
 /// Files a restored run also under those that have ended, as far as `ended` knows them.
 void wait_again(core& c, run_entry& r, const std::map<run_id, run_state>& ended);
-/// Of a new run: ends it as skipped if a run it waits for has ended otherwise than it asks. Call it once it
-/// is filed.
-void skip_if_unmet(core& c, run_entry& r, const submit_run& in);
+/// A run it is to wait for has ended otherwise than it asks.
+bool waits_in_vain(const core& c, const submit_run& in);
 /// It waits for nobody any more.
 void forget_dependencies(core& c, run_entry& r);
 

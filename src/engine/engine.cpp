@@ -7,6 +7,7 @@
 #include "invariants.hpp"
 #include "on_tick.hpp"
 #include "on_worker.hpp"
+#include "overlap.hpp"
 #include "requests.hpp"
 #include "schedules.hpp"
 #include "space.hpp"
@@ -36,6 +37,7 @@ effects engine::step(engine_time now, const input& in) {
   effects out;
   std::visit([&](const auto& what) { on(c, what); }, in);
   settle_dependents(c);
+  end_predecessors(c);
   finish_step(c, out);
   return out;
 }

@@ -7,6 +7,7 @@
 #include "admission.hpp"
 #include "dependencies.hpp"
 #include "leases.hpp"
+#include "overlap.hpp"
 #include "runs.hpp"
 
 namespace orchestrator::engine {
@@ -79,6 +80,9 @@ finding check_run(const core& c, const run_entry& r) {
   const bool lists = r.job_version != 0 && !is_final(r.state);
   if (r.name->live.contains(const_cast<run_entry*>(&r)) != lists)
     return std::string("a name lists the wrong runs");
+  if (r.place != place_in_line(c, r) ||
+      r.name->line.contains(const_cast<run_entry*>(&r)) != (r.place != line_place::outside))
+    return fmt::format("I28: run {} stands wrongly in the line of its job", to_string(r.id));
   return check_attempts_of(c, r);
 }
 

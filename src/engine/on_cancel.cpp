@@ -13,7 +13,8 @@ void request_cancel(core& c, run_entry& r, std::string_view reason) {
   // Rule 5: slot and overlap stay taken until the attempt ends; its end will be `cancelled`, whatever it was.
   r.cancel_requested = true;
   announce(c, r);
-  put_fact(c, "run.cancel_requested", subject_of(r), fact_data().add("lease", a->row.lease).take());
+  put_fact(c, "run.cancel_requested", subject_of(r),
+           fact_data().add("lease", a->row.lease).add("reason", reason).take());
   send_cancel(c, *a);
 }
 

@@ -10,6 +10,7 @@
 
 #include "leases.hpp"
 #include "on_worker.hpp"
+#include "overlap.hpp"
 #include "requests.hpp"
 #include "runs.hpp"
 #include "schedules.hpp"
@@ -193,6 +194,7 @@ void install(core& c, const job_definition& d, jobs_answer::change& change) {
   put_fact(c, "job.applied", "job/" + d.name,
            fact_data().add("version", j.job.version).add("created", fresh).take());
   place_runs_of(c, *j.name);
+  take_up_rule(c, *j.name);
   change.version = j.job.version;
 }
 

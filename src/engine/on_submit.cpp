@@ -56,6 +56,7 @@ run_origin origin_of(core& c, const submit_run& in) {
   run_origin from;
   from.held = what.held;
   from.after = in.after;
+  from.in_vain = waits_in_vain(c, in);
   from.not_before = what.not_before;
   from.args = what.args;
   if (what.job.empty()) {
@@ -153,8 +154,7 @@ void create(core& c, const submit_run& in) {
   if (auto wrong = check(c, in.what)) return respond(c, in.request, std::move(*wrong));
   if (auto wrong = refuse_dependencies(c, in)) return respond(c, in.request, std::move(*wrong));
   if (const auto unknown = unknown_dependency(c, in)) return fetch_run(c, in.after[*unknown].run, in);
-  run_entry& r = create_run(c, origin_of(c, in));
-  skip_if_unmet(c, r, in);
+  const run_entry& r = create_run(c, origin_of(c, in));
   remember_key(c, in, r.id);
   run_answer a = answer_for(r);
   a.created = true;

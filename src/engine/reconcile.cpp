@@ -9,6 +9,7 @@
 
 #include "leases.hpp"
 #include "on_worker.hpp"
+#include "overlap.hpp"
 #include "runs.hpp"
 #include "sessions.hpp"
 #include "step.hpp"
@@ -62,7 +63,7 @@ bool never_had_it(const evidence& e, const attempt_entry& a) {
 void sort_running(core& c, worker_entry& w, const evidence& e, protocol::registration& answer) {
   for (const protocol::lease_ref& ref : e.r.running) {
     attempt_entry* a = own_attempt(c, w, ref);
-    if (a != nullptr && still_counts(c, *a) && e.same_boot) {
+    if (a != nullptr && still_counts(c, *a) && e.same_boot && may_go_on(*a->run)) {
       keep(c, *a);
       answer.keep.push_back(ref);
       continue;

@@ -14,6 +14,7 @@
 #include "ledger.hpp"
 #include "on_tick.hpp"
 #include "on_worker.hpp"
+#include "overlap.hpp"
 #include "runs.hpp"
 #include "schedules.hpp"
 #include "step.hpp"
@@ -190,8 +191,14 @@ void restore_waiting(core& c, const run& row, const std::map<run_id, run_state>&
   run_entry& r = *c.runs.find(row.id);
   if (r.state == run_state::queued) {
     wait_again(c, r, ended);
-    return place_run(c, r);
+    if (!r.details || !r.details->not_before) return place_run(c, r);
+    // Also if its time came while we were away: the first tick lets it go, behind all that was there before.
+    class_of(c, r);
+    c.delayed.insert({*r.details->not_before, r.id});
+    r.delayed = true;
+    return;
   }
+  file_in_line(c, r);
   if (r.state != run_state::retry_wait || planted(defect::backoff_forgotten)) return;
   const milliseconds longest =
       std::max<milliseconds>(r.spec->spec.retry.max_backoff, std::chrono::minutes{2}) * 11 / 10;

@@ -9,6 +9,7 @@
 
 #include "admission.hpp"
 #include "dependencies.hpp"
+#include "overlap.hpp"
 #include "step.hpp"
 
 namespace orchestrator::engine {
@@ -225,9 +226,14 @@ run_entry& create_run(core& c, const run_origin& from) {
   attach_run(c, r, hold_name(c, from.name), *from.spec);
   announce(c, r);
   put_fact(c, "run.queued", subject_of(r), fact_data().add("job", r.name->text).take());
+  if (from.in_vain) {
+    finish_run(c, r, run_state::skipped, "dependency");
+    return r;
+  }
   wait_for_others(c, r);
   place_run(c, r);
   watch_start(c, r);
+  if (planted(defect::held_run_replaces) && r.held) succeed(c, r);
   return r;
 }
 
@@ -242,6 +248,7 @@ void set_state(core& c, run_entry& r, run_state to, std::string_view reason) {
   --count_of(c, r.state);
   r.state = to;
   ++count_of(c, r.state);
+  file_in_line(c, r);
   if (!reason.empty() || (r.details && !r.details->reason.empty())) details(r).reason = reason;
   announce(c, r);
 }
@@ -260,9 +267,7 @@ void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, le
   if (deciding) data.add("lease", deciding);
   put_fact(c, std::string("run.") + to_string(to), subject_of(r), data.take());
   if (c.dependents.contains(r.id)) c.ended.emplace_back(r.id, to);
-  if (r.job_version == 0) return;
-  r.name->live.erase(&r);
-  if (!r.name->live.empty()) place_run(c, **r.name->live.begin());
+  if (r.job_version != 0) r.name->live.erase(&r);
 }
 
 void make_unknown(core& c, run_entry& r, std::string_view reason, lease_id lease) {
@@ -343,15 +348,6 @@ bool is_paused(const run_entry& r) {
   return r.job_version != 0 && r.name->job != nullptr && r.name->job->job.paused;
 }
 
-bool blocked_by_overlap(const run_entry& r) {
-  if (planted(defect::overlap_not_asked)) return false;
-  if (r.job_version == 0 || !r.details || !r.details->instant || r.name->job == nullptr) return false;
-  const auto& schedule = r.name->job->job.definition.schedule;
-  if (!schedule || schedule->overlap == overlap_policy::allow || schedule->overlap == overlap_policy::skip)
-    return false;
-  return *r.name->live.begin() != &r;
-}
-
 void place_run(core& c, run_entry& r) {
   if (r.state != run_state::queued) return;
   const bool early = r.details && r.details->not_before && *r.details->not_before > c.now.wall;
@@ -362,6 +358,12 @@ void place_run(core& c, run_entry& r) {
     r.delayed = early;
     watch_start(c, r);
   }
+  file_in_line(c, r);
+  let_in_or_out(c, r);
+}
+
+void let_in_or_out(core& c, run_entry& r) {
+  if (r.state != run_state::queued) return;
   const bool ready = is_admitted(c, r);
   requirement_class& what = class_of(c, r);
   if (ready == r.ready) return;

@@ -33,6 +33,7 @@ struct run_origin {
   std::optional<wall_time> instant, not_before;
   std::optional<run_id> retry_of;
   std::vector<dependency> after;  ///< runs that were there before it, ended or not
+  bool in_vain = false;           ///< of these, one ended otherwise than it asks: it ends at once
   bool held = false;
 };
 run_entry& create_run(core& c, const run_origin& from);
@@ -53,8 +54,11 @@ void requeue(core& c, run_entry& r);
 void start_now(core& c, run_entry& r);
 /// A lost attempt of it lives after all: it no longer waits for another try.
 void reactivate_run(core& c, run_entry& r);
-/// Puts it where it belongs now: the dispatcher's queue, or waiting for a time, a person or an earlier run.
+/// Puts it where it belongs now: the dispatcher's queue, or waiting for a time, a person or another run.
+/// Whatever may have opened or closed one of its own gates calls this.
 void place_run(core& c, run_entry& r);
+/// The last part of it: into the dispatcher's queue, or out of it, by what its gates say now.
+void let_in_or_out(core& c, run_entry& r);
 /// The same for every waiting run of a name, after a pause, an edit or a deletion.
 void place_runs_of(core& c, name_entry& n);
 /// The attempt takes from, or gives back to, its limits and its worker's resources.
@@ -66,8 +70,6 @@ void watch_start(core& c, run_entry& r);
 bool is_unstarted(const run_entry& r);
 /// Ends a waiting run whose start_within has passed.
 void expire_if_due(core& c, run_entry& r);
-/// True while an earlier run of the same job, by the job's overlap rule, keeps this one waiting.
-bool blocked_by_overlap(const run_entry& r);
 bool is_paused(const run_entry& r);
 /// Drops the runs whose end is durable.
 void let_depart(core& c);

@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "ledger.hpp"
-#include "requests.hpp"
+#include "overlap.hpp"
 #include "runs.hpp"
 #include "space.hpp"
 #include "step.hpp"
@@ -75,29 +75,6 @@ std::vector<due_instant> collect(const core& c, const job_entry& j) {
   return due;
 }
 
-// What the overlap rule says about an instant while earlier runs live; nothing: go ahead.
-std::optional<std::string> overlap_objection(core& c, job_entry& j) {
-  const run_set& live = j.name->live;
-  if (live.empty()) return std::nullopt;
-  switch (j.job.definition.schedule->overlap) {
-    case overlap_policy::skip: return "overlap skip";
-    case overlap_policy::queue: {
-      const bool waiting = std::any_of(live.begin(), live.end(), [&](const run_entry* r) {
-        return r != *live.begin() && (r->state == run_state::queued || r->state == run_state::retry_wait);
-      });
-      return waiting ? std::optional<std::string>("overlap queue: one waits already") : std::nullopt;
-    }
-    case overlap_policy::cancel_old: {
-      const std::vector<run_entry*> old(live.begin(), live.end());
-      for (run_entry* r : old) request_cancel(c, *r, "overlap");
-      return std::nullopt;
-    }
-    case overlap_policy::queue_all:
-    case overlap_policy::allow: break;
-  }
-  return std::nullopt;
-}
-
 instant_outcome outcome_of(const upcoming_instant& i, bool late) {
   if (late) return instant_outcome::late;
   return i.note == "gap_shifted" ? instant_outcome::gap_shifted : instant_outcome::ran;
@@ -112,8 +89,8 @@ void decide(core& c, job_entry& j, const upcoming_instant& i, bool late) {
   if (is_decided(c, j.job.name, i.instant)) return;
   if (c.counts.queued + c.counts.retry_wait >= c.settings.max_queued_runs)
     return decide_without_run(c, j, i.instant, instant_outcome::rejected, "queue full");
-  if (const auto objection = overlap_objection(c, j))
-    return decide_without_run(c, j, i.instant, instant_outcome::skipped_overlap, *objection);
+  const auto objection = late ? std::nullopt : overlap_objection(*j.name);
+  if (objection) return decide_without_run(c, j, i.instant, instant_outcome::skipped_overlap, *objection);
   run_origin from;
   from.name = j.job.name;
   from.job_version = j.job.version;

@@ -48,12 +48,27 @@ struct spec_entry {
   requirement_class* classes[2] = {nullptr, nullptr};  ///< without and with arguments
 };
 
+/// Where a run stands in the line of its job (overlap.hpp). Who is not outside occupies the job; the smaller
+/// goes first.
+enum class line_place : std::uint8_t {
+  under_way,  ///< active, or its end is not known
+  begun,      ///< it was offered once and is to be tried again: it keeps its place
+  ready,      ///< nothing of its own keeps it
+  outside,    ///< it is held, paused, too early, waits for other runs, or has ended
+};
+struct by_line_place {
+  bool operator()(const run_entry* a, const run_entry* b) const;
+};
+using run_line = std::set<run_entry*, by_line_place>;
+
 /// Everything known by one job name: shared by its runs so that a queued run carries a pointer, not a string.
 struct name_entry {
   std::string text;
   std::uint32_t references = 0;
-  job_entry* job = nullptr;  ///< the stored job of that name, if there is one
-  run_set live;              ///< not final runs that came from a stored job of that name
+  job_entry* job = nullptr;         ///< the stored job of that name, if there is one
+  run_set live;                     ///< not final runs that came from a stored job of that name
+  run_line line;                    ///< of these, the ones that occupy the job, in the order in which they go
+  std::optional<run_id> successor;  ///< cancel_old: it has come, and the others are being ended
 };
 
 /// What most queued runs do not need, kept apart so that a million of them stay small.
@@ -84,6 +99,7 @@ struct run_entry {
   std::uint16_t failures = 0;
   std::uint16_t losses = 0;
   run_state state = run_state::queued;
+  line_place place = line_place::outside;
   bool cancel_requested : 1 = false;
   bool held : 1 = false;
   bool ready : 1 = false;      ///< is in the dispatcher's queue
@@ -319,6 +335,7 @@ struct core {
   spec_entry* last_ad_hoc = nullptr;
   spec_id spec_counter{};
   std::map<std::string, name_entry, std::less<>> names;
+  std::set<std::string> successions;  ///< names with a successor
   run_id last_run_id{};
   std::set<std::pair<wall_time, run_id>> delayed;                 ///< queued, not before a wall time
   std::unordered_map<run_id, std::vector<dependent>> dependents;  ///< by the run they wait for

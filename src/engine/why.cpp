@@ -8,6 +8,7 @@
 
 #include "admission.hpp"
 #include "dependencies.hpp"
+#include "overlap.hpp"
 #include "remedies.hpp"
 #include "runs.hpp"
 #include "state.hpp"
@@ -58,6 +59,52 @@ void expect_one_end(const question& q, blocking_reason& b, const attempts& list)
   if (q.first && earliest) expect(b, forecast_kind::at_most, q.wall_at(*earliest));
 }
 
+// ---- the line of its job
+
+const char* words_of(const run_entry& r) {
+  if (r.cancel_requested) return "is being cancelled";
+  switch (r.state) {
+    case run_state::active: return "is active";
+    case run_state::unknown: return "has an end that is not known";
+    default: break;
+  }
+  return r.place == line_place::begun ? "is to be tried again" : "is to start first";
+}
+
+// Until the run ends, and not just its attempt: one that is tried again keeps its place. A worker that is
+// lost can make it longer all the same.
+std::optional<mono_time> latest_end(const run_entry& r) {
+  const attempt_entry* a = live_attempt(r);
+  const run_spec& s = r.spec->spec;
+  const bool last = r.cancel_requested || s.at_most_once || r.failures + 1 >= s.retry.max_attempts;
+  return a != nullptr && last ? latest_end(*a) : std::nullopt;
+}
+
+std::string overlap_remedy(const run_entry& first, std::size_t ahead, const std::string& job) {
+  if (ahead > 1)
+    return fmt::format(
+        "Give the schedule of {} overlap = \"allow\" with orchestrator job apply; all go then.", job);
+  if (first.cancel_requested) return "Wait for the end of the run that is being cancelled.";
+  return "orchestrator run cancel " + id_of(first);
+}
+
+blocking_reason of_overlap(const question& q) {
+  const std::vector<const run_entry*> ahead = ahead_in_line(q.r);
+  if (ahead.empty()) return reason(blocking_code::overlap, "A newer run of the job is to replace it.", "");
+  const run_entry& first = *ahead.front();
+  auto b = reason(blocking_code::overlap,
+                  fmt::format("Of the job's runs one goes at a time: {} {}, and this one is number {} in the "
+                              "line behind it.",
+                              id_of(first), words_of(first), ahead.size()),
+                  overlap_remedy(first, ahead.size(), q.r.name->text));
+  for (const run_entry* r : ahead) {
+    if (b.holders.size() < holders_shown) b.holders.push_back("run/" + id_of(*r));
+  }
+  const auto end = ahead.size() == 1 ? latest_end(first) : std::nullopt;
+  if (end) expect(b, forecast_kind::at_most, q.wall_at(*end));
+  return b;
+}
+
 // ---- its own gates
 
 const char* words_of(after_condition on) {
@@ -91,13 +138,7 @@ blocking_reason of_run(const question& q, blocking_code code) {
       expect(b, forecast_kind::at, q.wall_at(at));
       return b;
     }
-    case blocking_code::overlap: {
-      const run_entry& first = **r.name->live.begin();
-      auto b = reason(code, fmt::format("An earlier run of the job, {}, has not ended.", id_of(first)),
-                      "orchestrator run cancel " + id_of(first));
-      b.holders = {"run/" + id_of(first)};
-      return b;
-    }
+    case blocking_code::overlap: return of_overlap(q);
     case blocking_code::dependency: {
       auto b = reason(code, "", "orchestrator run release --after " + id_of(r));
       std::string first;

@@ -189,6 +189,7 @@ void read_policies(field_reader& r, schedule& s) {
   s.time_zone = r.text("time_zone", zone_bytes).value_or(s.time_zone);
   if (!is_zone_name(s.time_zone)) r.refuse("time_zone", "must be an IANA name such as \"Europe/Berlin\"");
   if (const auto i = r.one_of("catch_up", catch_up_words)) s.catch_up = static_cast<catch_up_policy>(*i);
+  s.overlap = default_overlap(s.kind);
   if (const auto i = r.one_of("overlap", overlap_words)) s.overlap = static_cast<overlap_policy>(*i);
   if (const auto i = r.one_of("gap", gap_words)) s.gap = static_cast<gap_policy>(*i);
   if (const auto i = r.one_of("fold", fold_words)) s.fold = static_cast<fold_policy>(*i);
@@ -249,7 +250,7 @@ json::object write_schedule(const schedule& s) {
   write_rule(s, o);
   if (s.time_zone != standard.time_zone) o["time_zone"] = s.time_zone;
   write_policy(o, "catch_up", s.catch_up, standard.catch_up, catch_up_words);
-  write_policy(o, "overlap", s.overlap, standard.overlap, overlap_words);
+  write_policy(o, "overlap", s.overlap, default_overlap(s.kind), overlap_words);
   write_policy(o, "gap", s.gap, standard.gap, gap_words);
   write_policy(o, "fold", s.fold, standard.fold, fold_words);
   if (s.start_deadline != standard.start_deadline) o["start_deadline"] = format_duration(s.start_deadline);

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <orchestrator/base/ids.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
 namespace orchestrator::sim {
@@ -29,7 +30,7 @@ const char* name_of(overlap_policy p) {
 
 bool is_grouped(const run_spec& s) { return s.max_running > 0 || s.rate; }
 
-bool waits(run_state s) { return s == run_state::queued || s == run_state::retry_wait; }
+bool is_under_way(run_state s) { return s == run_state::active || s == run_state::unknown; }
 
 std::int64_t amount_in(const resource_amounts& all, const std::string& name) {
   const auto found = all.find(name);
@@ -43,13 +44,19 @@ void admission_oracle::take(const put_run& m) {
     runs_.erase(m.run.id);
     return;
   }
-  runs_[m.run.id] = {m.run.job,
-                     m.run.spec,
-                     m.run.held,
-                     m.run.job_version != 0,
-                     m.run.cancel_requested,
-                     m.run.instant.has_value(),
-                     m.run.state};
+  run_facts& r = runs_[m.run.id];
+  const bool was_held = r.was_held || m.run.held;
+  r = {m.run.job,
+       m.run.spec,
+       m.run.held,
+       m.run.job_version != 0,
+       m.run.cancel_requested,
+       m.run.instant.has_value(),
+       m.run.state,
+       m.run.attempts,
+       m.run.not_before,
+       m.run.after,
+       was_held};
 }
 
 void admission_oracle::take(const put_job& m) {
@@ -57,11 +64,16 @@ void admission_oracle::take(const put_job& m) {
   const auto definition = parsed ? protocol::decode_job(*parsed) : result<job_definition>(parsed.error());
   job_facts& j = jobs_[m.job.name];
   j.paused = m.job.paused;
+  j.changes = true;
   j.overlap.reset();
   if (definition && definition->schedule) j.overlap = definition->schedule->overlap;
 }
 
-admission_oracle::finding admission_oracle::observe(const mutation_batch& batch, nanoseconds now) {
+admission_oracle::finding admission_oracle::observe(const mutation_batch& batch, nanoseconds now,
+                                                    wall_time wall) {
+  latest_ = std::max(latest_, wall);
+  for (auto& [name, j] : jobs_) j.changes = false;
+  succeeded_.clear();
   // Whatever ended in this step is over for those that begin in it.
   for (const mutation& m : batch.mutations) {
     if (const auto* s = std::get_if<put_spec>(&m)) {
@@ -79,7 +91,15 @@ admission_oracle::finding admission_oracle::observe(const mutation_batch& batch,
   for (const mutation& m : batch.mutations) {
     finding wrong;
     if (const auto* a = std::get_if<put_attempt>(&m); a && is_live(a->attempt.state)) wrong = take(*a, now);
-    if (const auto* i = std::get_if<put_instant>(&m); i && i->run) wrong = judge_instant(*i);
+    if (const auto* i = std::get_if<put_instant>(&m)) wrong = i->run ? judge_instant(*i) : judge_drop(*i);
+    if (const auto* r = std::get_if<put_run>(&m)) wrong = judge_successor(r->run.id);
+    if (const auto* r = std::get_if<put_run>(&m); !wrong && r && r->run.reason == "overlap")
+      wrong = judge_end(r->run.id, r->run.job);
+    if (const auto* f = std::get_if<put_fact>(&m);
+        f && f->fact.type == "run.cancel_requested" && f->fact.data.find("overlap") != std::string::npos) {
+      const auto id = parse_uuid(f->fact.subject.substr(4));
+      wrong = judge_end(*id, runs_.at(*id).name);
+    }
     if (wrong) return wrong;
   }
   return std::nullopt;
@@ -97,6 +117,7 @@ admission_oracle::finding admission_oracle::take(const put_attempt& m, nanosecon
   // What was thought lost and lives after all takes its places again, whatever the limits say; not its locks.
   finding wrong = judge_locks(a, spec->second);
   if (!wrong && a.state == attempt_state::offered) wrong = judge_start(a, run->second, spec->second, now);
+  if (!wrong && a.state != attempt_state::offered) wrong = judge_revival(a, run->second);
   live_.emplace(a.lease, a);
   return wrong;
 }
@@ -203,38 +224,125 @@ admission_oracle::finding admission_oracle::judge_machine(const attempt& a, cons
   return std::nullopt;
 }
 
-/// Where the overlap rule lets runs wait, the oldest goes first and alone.
-admission_oracle::finding admission_oracle::judge_overlap(const attempt& a, const run_facts& r) const {
+admission_oracle::certainty admission_oracle::occupies(const run_facts& r) const {
+  if (r.state != run_state::queued || r.attempts > 0) return certainty::yes;
   const auto job = jobs_.find(r.name);
-  if (!r.stored_job || !r.has_instant || job == jobs_.end() || !job->second.overlap) return std::nullopt;
-  const overlap_policy rule = *job->second.overlap;
-  if (rule == overlap_policy::allow || rule == overlap_policy::skip) return std::nullopt;
-  for (const auto& [id, other] : runs_) {
-    if (id == a.run) break;
-    if (other.stored_job && other.name == r.name)
-      return fmt::format("I28: run {} of {} was offered before the older {} had ended", to_string(a.run),
-                         r.name, to_string(id));
+  if (r.held || (job != jobs_.end() && job->second.paused)) return certainty::no;
+  const bool waits =
+      std::any_of(r.after.begin(), r.after.end(), [&](const dependency& d) { return runs_.contains(d.run); });
+  if (waits || (r.not_before && *r.not_before > latest_)) return certainty::no;
+  return r.not_before || !r.after.empty() ? certainty::perhaps : certainty::yes;
+}
+
+std::vector<std::pair<run_id, const admission_oracle::run_facts*>> admission_oracle::occupants(
+    const std::string& job, certainty least) const {
+  std::vector<std::pair<run_id, const run_facts*>> found;
+  for (const auto& [id, r] : runs_) {
+    if (r.stored_job && r.name == job && occupies(r) >= least) found.emplace_back(id, &r);
+  }
+  return found;
+}
+
+/// Nothing: it was another one in the same step, or whatever the runs do is right.
+std::optional<overlap_policy> admission_oracle::rule_of(const run_facts& r) const {
+  const auto job = jobs_.find(r.name);
+  if (!r.stored_job || job == jobs_.end() || job->second.changes) return std::nullopt;
+  return job->second.overlap == overlap_policy::allow ? std::nullopt : job->second.overlap;
+}
+
+/// Whatever made the run: nobody else of the job is under way, nor begun before, nor ready before.
+admission_oracle::finding admission_oracle::judge_overlap(const attempt& a, const run_facts& r) {
+  if (!rule_of(r)) return std::nullopt;
+  const bool begins = a.number == 1;
+  for (const auto& [id, other] : occupants(r.name, certainty::yes)) {
+    if (id == a.run) continue;
+    const bool begun = other->attempts > 0 || other->state != run_state::queued;
+    const bool first = is_under_way(other->state) || (begun ? begins || id < a.run : begins && id < a.run);
+    if (first)
+      return fmt::format("I28: run {} of {} was offered, and {} goes first ({}, {} attempts)",
+                         to_string(a.run), r.name, to_string(id), to_string(other->state), other->attempts);
   }
   return std::nullopt;
 }
 
-/// An instant gets a run only if the overlap rule lets it.
-admission_oracle::finding admission_oracle::judge_instant(const put_instant& m) const {
-  const auto job = jobs_.find(m.job);
-  if (job == jobs_.end() || !job->second.overlap) return std::nullopt;
-  int others = 0;
-  for (const auto& [id, other] : runs_) {
-    if (id >= *m.run) break;
-    if (!other.stored_job || other.name != m.job) continue;
-    ++others;
-    const bool objects = job->second.overlap == overlap_policy::skip ||
-                         (job->second.overlap == overlap_policy::queue && others > 1 && waits(other.state)) ||
-                         (job->second.overlap == overlap_policy::cancel_old && !other.cancel_requested);
-    if (objects)
-      return fmt::format("I28: an instant of {} got a run although {} has not ended, with overlap {}", m.job,
-                         to_string(id), name_of(*job->second.overlap));
+admission_oracle::finding admission_oracle::judge_revival(const attempt& a, const run_facts& r) const {
+  if (!rule_of(r) || r.state == run_state::unknown) return std::nullopt;
+  for (const auto& [id, other] : occupants(r.name, certainty::yes)) {
+    if (id != a.run && is_under_way(other->state))
+      return fmt::format("I28: run {} of {} lives again beside {}", to_string(a.run), r.name, to_string(id));
   }
   return std::nullopt;
+}
+
+/// An instant gets its run: one that comes on time only if the rule does not drop it.
+admission_oracle::finding admission_oracle::judge_instant(const put_instant& m) {
+  const auto made = runs_.find(*m.run);  // it may have been succeeded in the same step
+  const auto rule = made == runs_.end() ? std::nullopt : rule_of(made->second);
+  if (!rule) return std::nullopt;
+  std::size_t before = 0;
+  bool one_waits = false;
+  for (const auto& [id, other] : occupants(m.job, certainty::yes)) {
+    if (id >= *m.run) continue;
+    ++before;
+    one_waits = one_waits || !is_under_way(other->state);
+  }
+  if (m.outcome == instant_outcome::late) {
+    if (before > 0 && m.rule == "catch_up" && *rule == overlap_policy::skip)
+      seen_.push_back("catch-up made a run beside another one, with overlap skip");
+    return std::nullopt;
+  }
+  for (const auto& [id, other] : runs_) {
+    if (other.held && other.name == m.job && other.stored_job && *rule != overlap_policy::queue_all)
+      seen_.push_back("an instant got its run beside a held one");
+  }
+  const bool drops = (*rule == overlap_policy::skip && before > 0) ||
+                     (*rule == overlap_policy::queue && before > 1 && one_waits);
+  if (!drops) return std::nullopt;
+  return fmt::format("I28: an instant of {} got a run beside {} others, with overlap {}", m.job, before,
+                     name_of(*rule));
+}
+
+/// An instant is dropped by the rule: somebody occupies the job.
+admission_oracle::finding admission_oracle::judge_drop(const put_instant& m) {
+  const auto job = jobs_.find(m.job);
+  if (m.outcome != instant_outcome::skipped_overlap || job == jobs_.end() || job->second.changes)
+    return std::nullopt;
+  const auto others = occupants(m.job, certainty::perhaps);
+  for (const auto& [id, other] : others) {
+    if (!other->has_instant) seen_.push_back("an instant was dropped because of a run by hand");
+  }
+  const std::size_t least = job->second.overlap == overlap_policy::skip ? 1 : 2;
+  if (others.size() >= least) return std::nullopt;
+  return fmt::format("I28: an instant of {} was dropped although {} runs occupy the job", m.job,
+                     others.size());
+}
+
+/// With cancel_old all others are being ended while one that has not begun is able to start.
+admission_oracle::finding admission_oracle::judge_successor(const run_id& id) const {
+  const auto found = runs_.find(id);
+  if (found == runs_.end() || rule_of(found->second) != overlap_policy::cancel_old) return std::nullopt;
+  const run_facts& r = found->second;
+  if (r.state != run_state::queued || r.attempts > 0 || occupies(r) != certainty::yes) return std::nullopt;
+  for (const auto& [other, facts] : occupants(r.name, certainty::yes)) {
+    if (other != id && !facts->cancel_requested)
+      return fmt::format("I28: run {} of {} goes on although {} is able to start, with overlap cancel_old",
+                         to_string(other), r.name, to_string(id));
+  }
+  return std::nullopt;
+}
+
+/// A run was ended for another one of its job: that one is able to start.
+admission_oracle::finding admission_oracle::judge_end(const run_id& id, const std::string& job) {
+  succeeded_.insert(id);
+  const auto known = jobs_.find(job);
+  if (known == jobs_.end() || known->second.changes) return std::nullopt;
+  for (const auto& [other, facts] : occupants(job, certainty::perhaps)) {
+    if (other == id || facts->state != run_state::queued || facts->attempts > 0) continue;
+    if (facts->was_held) seen_.push_back("a released run ended the old one");
+    if (!facts->has_instant) seen_.push_back("a run by hand ended the old one");
+    return std::nullopt;
+  }
+  return fmt::format("I28: run {} of {} was ended, and no other is able to start", to_string(id), job);
 }
 
 const run_spec* admission_oracle::spec_of(const attempt& a) const {

@@ -2,6 +2,7 @@
 #include "clients.hpp"
 
 #include <algorithm>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -209,16 +210,24 @@ void client::backfill() {
 /// What keeps a run is asked of the same gates that keep it.
 void client::ask_why() {
   std::vector<run_id> waiting{any_run()};
+  std::set<run_id> by_hand;
   world_.server.disk().read([&](store::reader& r) {
     store::run_filter some;
     some.states = {run_state::queued, run_state::retry_wait};
     some.limit = 8;
-    for (const auto& row : r.list_runs(some)) waiting.push_back(row.run.id);
+    for (const auto& row : r.list_runs(some)) {
+      waiting.push_back(row.run.id);
+      if (!row.run.instant) by_hand.insert(row.run.id);
+    }
   });
   for (const run_id& run : waiting) {
     const auto reasons = world_.server.core()->view().why(run, world_.server.clock());
     if (!reasons) continue;
-    for (const engine::blocking_reason& r : *reasons) world_.saw("why: ", engine::to_string(r.code));
+    for (const engine::blocking_reason& r : *reasons) {
+      world_.saw("why: ", engine::to_string(r.code));
+      if (r.code == engine::blocking_code::overlap && by_hand.contains(run))
+        world_.saw("a run by hand waited for another one of its job");
+    }
   }
 }
 
@@ -250,7 +259,7 @@ void client::apply_job(int number) {
   schedule s;
   constexpr schedule_kind kinds[] = {schedule_kind::interval, schedule_kind::interval, schedule_kind::cron,
                                      schedule_kind::cron,     schedule_kind::cron,     schedule_kind::daily,
-                                     schedule_kind::hourly};
+                                     schedule_kind::hourly,   schedule_kind::manual};
   s.kind = d.one_of(kinds);
   s.every = std::chrono::duration_cast<milliseconds>(d.between(5s, 90s));
   s.cron = d.one_of(crons);
@@ -273,13 +282,26 @@ void client::apply_job(int number) {
   world_.server.ask(std::move(in), [](const engine::answer&) {});
 }
 
+/// By hand, at once or later, or when another one has ended; now and then twice.
+void client::run_job() {
+  dice& d = world_.chance;
+  engine::submit_run in;
+  in.what.job = fmt::format("job-{}", d.below(3));
+  in.what.held = d.below(4) == 0;
+  in.after = draw_dependencies();
+  if (d.below(6) == 0)
+    in.what.not_before =
+        world_.server.clock().wall + std::chrono::duration_cast<milliseconds>(d.spread(1s, 60s));
+  for (std::uint64_t i = 1 + d.below(3); i > 0; --i)
+    world_.server.ask(in, [this](const engine::answer& a) {
+      if (const auto* run = std::get_if<engine::run_answer>(&a.body)) runs_.push_back(run->run.id);
+    });
+}
+
 void client::act() {
   if (!world_.server.accepts()) return;
   dice& d = world_.chance;
   const auto nothing = [](const engine::answer&) {};
-  const auto told = [this](const engine::answer& a) {
-    if (const auto* run = std::get_if<engine::run_answer>(&a.body)) runs_.push_back(run->run.id);
-  };
   switch (d.below(26)) {
     case 0:
     case 1: return cancel();
@@ -315,12 +337,9 @@ void client::act() {
       if (d.below(4) == 0)
         world_.server.ask(engine::delete_job{{}, fmt::format("job-{}", d.below(3)), true}, nothing);
       return;
-    case 10: {
-      engine::submit_run in;
-      in.what.job = fmt::format("job-{}", d.below(3));
-      for (std::uint64_t i = d.below(3); i > 0; --i) world_.server.ask(in, told);
-      return world_.server.ask(std::move(in), told);
-    }
+    case 10:
+    case 22:
+    case 23: return run_job();
     case 11:
       return world_.server.ask(
           engine::remove_worker{{}, world_.machines[d.below(world_.machines.size())]->id()}, nothing);

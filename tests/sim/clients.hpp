@@ -47,6 +47,7 @@ class client {
   void retry(const run_id& run);
   void retry_in_bulk();
   void backfill();
+  void run_job();
   void ask_why();
   void submit(const std::shared_ptr<const request>& r);
   run_id any_run();

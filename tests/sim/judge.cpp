@@ -59,9 +59,11 @@ void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
     if (const auto wrong = core.check_invariants()) broken(*wrong);
   }
   if (!e.commit) return;
+  const wall_time wall = world_.server.clock().wall;
+  if (const auto wrong = timetable_.observe(*e.commit, wall)) broken(*wrong);
+  if (const auto wrong = admission_.observe(*e.commit, world_.time.now(), wall)) broken(*wrong);
+  for (const char* what : admission_.take_seen()) world_.saw(what);
   judge_speaker(e);
-  if (const auto wrong = timetable_.observe(*e.commit, world_.server.clock().wall)) broken(*wrong);
-  if (const auto wrong = admission_.observe(*e.commit, world_.time.now())) broken(*wrong);
   if (e.commit->mutations.size() > limits::commit_mutations)
     broken("rule 3: one input made more than a batch may hold");
   for (const mutation& m : e.commit->mutations) {
@@ -164,8 +166,9 @@ void judge::judge_change_by_stranger(const mutation& m) const {
     if (a->attempt.instance != who) other(fmt::format("lease {} of another", a->attempt.lease.value));
   } else if (const auto* r = std::get_if<put_run>(&m)) {
     const auto holder = newest_holder_.find(r->run.id);
-    // Its own run's end may be what another one waited for.
-    const bool waited = r->run.state == run_state::skipped && r->run.reason == "dependency";
+    // Its own run's end may be what another one waited for, which may end a third one by the overlap rule.
+    const bool waited = (r->run.state == run_state::skipped && r->run.reason == "dependency") ||
+                        admission_.succeeded().contains(r->run.id);
     if (!waited && (holder == newest_holder_.end() || holder->second != who))
       other("run " + to_string(r->run.id));
   } else if (const auto* w = std::get_if<put_worker>(&m)) {
@@ -174,7 +177,7 @@ void judge::judge_change_by_stranger(const mutation& m) const {
     const std::string& subject = f->fact.subject;
     const auto run = subject.starts_with("run/") ? parse_uuid(subject.substr(4)) : std::nullopt;
     const bool about_itself = subject.starts_with("worker/") || (run && ever_held_.contains({who, *run})) ||
-                              f->fact.type == "run.skipped";
+                              f->fact.type == "run.skipped" || (run && admission_.succeeded().contains(*run));
     if (!about_itself) other("the history of " + subject);
   } else if (!std::holds_alternative<forget_worker>(m) && !std::holds_alternative<put_lease_hole>(m)) {
     other("what no worker may change");

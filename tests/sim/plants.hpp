@@ -50,6 +50,9 @@ inline constexpr std::pair<defect, const char*> plants[] = {
     {defect::queue_hold_not_durable, "queue_hold_not_durable"},
     {defect::calendar_change_ignored, "calendar_change_ignored"},
     {defect::overlap_not_asked, "overlap_not_asked"},
+    {defect::overlap_of_instants_only, "overlap_of_instants_only"},
+    {defect::held_run_occupies, "held_run_occupies"},
+    {defect::held_run_replaces, "held_run_replaces"},
     {defect::any_end_is_met, "any_end_is_met"},
     {defect::waits_forgotten, "waits_forgotten"},
 };

@@ -56,6 +56,9 @@ enum class defect : std::uint8_t {
   queue_hold_not_durable,     ///< the pause of a queue is not written
   calendar_change_ignored,    ///< schedules go on with the days a calendar had when they were armed
   overlap_not_asked,          ///< a run does not wait for the earlier one of its job
+  overlap_of_instants_only,   ///< only runs of instants wait for another one of their job
+  held_run_occupies,          ///< a run that is held counts in the overlap rule
+  held_run_replaces,          ///< cancel_old ends the old run at a submission, though the new one is held
   any_end_is_met,             ///< a run that others wait for lets them go however it ended
   waits_forgotten,            ///< what a run waits for is not found again after a restart
 };

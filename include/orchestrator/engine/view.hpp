@@ -22,7 +22,7 @@ enum class blocking_code : std::uint8_t {
   job_paused,  ///< a person paused its job
   not_before,  ///< it was asked to start later
   backoff,     ///< its last attempt ended badly a moment ago
-  overlap,     ///< an earlier run of its job has not ended
+  overlap,     ///< another run of its job goes first, by the overlap rule
   dependency,  ///< a run that it was told to wait for has not ended
   // Limits beside the workers
   queue_paused,  ///< a person paused its queue

@@ -24,8 +24,15 @@ enum class schedule_kind {
 
 /// What becomes of instants that passed while nothing could fire them.
 enum class catch_up_policy { none, latest, all };
-/// What happens at an instant while an earlier run of the job is not final.
+/// With any rule but `allow` one run of the job at a time is under way, however it came to be. What differs
+/// is what becomes of an instant that comes on time while another run is under way or able to start: `skip`
+/// drops it, `queue` does if one waits behind that already, `queue_all` never; with `cancel_old` whoever
+/// becomes able to start ends all others.
 enum class overlap_policy { skip, queue, queue_all, cancel_old, allow };
+/// For a schedule that names none: whoever runs a job by hand only means it.
+constexpr overlap_policy default_overlap(schedule_kind kind) {
+  return kind == schedule_kind::manual ? overlap_policy::allow : overlap_policy::skip;
+}
 /// A local time that a zone change skips: fire at the first valid instant after the gap, or not at all.
 enum class gap_policy { shift, skip };
 /// A local time that a zone change repeats: fire at the first of the two, or at both.

@@ -243,10 +243,45 @@ TEST_CASE("overlap: cancelling the earlier run lets it go") {
   const run_id second = w.disk.runs.rbegin()->first;
   const auto why = only_reason(w, second);
   CHECK(why.code == blocking_code::overlap);
+  CHECK(why.detail == "Of the job's runs one goes at a time: " + to_string(first) +
+                          " is active, and this one is number 1 in the line behind it.");
   CHECK(why.holders == codes{holder(first)});
+  CHECK(why.forecast == forecast_kind::at_most);
+  const attempt live = w.attempts_of(first).front();
+  CHECK(why.until == *live.started_at + d.spec.timeout + d.spec.kill_grace + 60s);
   cancel_named(w, why.remedy);
+  CHECK(only_reason(w, second).remedy == "Wait for the end of the run that is being cancelled.");
   worker.obey();
   CHECK(starts(second, w));
+}
+
+TEST_CASE("overlap: behind several runs only another rule lets it go") {
+  world w;
+  running_worker worker(w);
+  job_definition d;
+  d.name = "a";
+  d.spec = command_spec();
+  d.spec.retry.max_attempts = 2;
+  d.schedule = schedule{};
+  d.schedule->kind = schedule_kind::manual;
+  d.schedule->overlap = overlap_policy::queue_all;
+  w.apply(d);
+  const run_id first = w.run_job("a");
+  worker.start_all();
+  const run_id second = w.run_job("a");
+  const run_id third = w.run_job("a");
+  CHECK(only_reason(w, second).forecast == forecast_kind::unknown);  // the first may be tried again
+  const auto why = only_reason(w, third);
+  CHECK(why.detail.ends_with("this one is number 2 in the line behind it."));
+  CHECK(why.holders == codes{holder(first), holder(second)});
+  CHECK(why.forecast == forecast_kind::unknown);
+  CHECK(why.remedy == "Give the schedule of a overlap = \"allow\" with orchestrator job apply; all go then.");
+  worker.finish(worker.held[0], result_status::failure);
+  w.settle();
+  CHECK(only_reason(w, second).detail.find("is to be tried again") != std::string::npos);
+  d.schedule->overlap = overlap_policy::allow;
+  w.apply(d);
+  CHECK(starts(third, w));
 }
 
 TEST_CASE("dependency: it names the runs it waits for, and releasing it from them lets it go") {

@@ -348,6 +348,26 @@ TEST_CASE("a schedule that no rule describes is refused where the fault is") {
   }
 }
 
+TEST_CASE("a schedule that names no overlap skips, and one by hand only allows; both are written so") {
+  CHECK(schedule_of(R"("daily":"02:30")").overlap == overlap_policy::skip);
+  CHECK(schedule_of(R"("manual":true)").overlap == overlap_policy::allow);
+  CHECK(schedule_of(R"("manual":true,"overlap":"skip")").overlap == overlap_policy::skip);
+  for (const schedule_kind kind : {schedule_kind::manual, schedule_kind::daily}) {
+    for (const overlap_policy rule : {overlap_policy::skip, overlap_policy::queue, overlap_policy::queue_all,
+                                      overlap_policy::cancel_old, overlap_policy::allow}) {
+      job_definition j;
+      j.name = "a";
+      j.spec.command = {"true"};
+      j.schedule = schedule{};
+      j.schedule->kind = kind;
+      j.schedule->overlap = rule;
+      const json::value written = encode_job(j);
+      CHECK(written.at("schedule").as_object().contains("overlap") == (rule != default_overlap(kind)));
+      CHECK(decode_job(written).value().schedule == j.schedule);
+    }
+  }
+}
+
 TEST_CASE("a schedule's days, calendars, jitter and single time are read and written") {
   const schedule s =
       schedule_of(R"("daily":"02:30","start":"2026-03-01","end":"2028-02-29","include":["work"],)"
