@@ -71,6 +71,13 @@ constexpr invariant main_invariants[] = {
      "SELECT 'run '||lower(hex(id)) FROM runs WHERE NOT EXISTS(SELECT 1 FROM specs WHERE id=runs.spec) UNION "
      "ALL SELECT 'job '||name FROM jobs WHERE NOT EXISTS(SELECT 1 FROM job_versions v WHERE v.name=jobs.name "
      "AND v.version=jobs.version)"},
+    {"I19", "every calendar that a schedule names is there",
+     "WITH schedules(name,text) AS (SELECT j.name,CASE WHEN json_valid(v.text) THEN v.text ELSE '{}' END "
+     "FROM "
+     "jobs j JOIN job_versions v ON v.name=j.name AND v.version=j.version), names(job,calendar) AS ("
+     "SELECT name,c.value FROM schedules,json_each(text,'$.schedule.include') c UNION ALL "
+     "SELECT name,c.value FROM schedules,json_each(text,'$.schedule.exclude') c) "
+     "SELECT 'job '||job FROM names WHERE NOT EXISTS(SELECT 1 FROM calendars WHERE name=calendar)"},
     {"I19", "the facts are numbered without a gap",
      "SELECT 'fact '||first FROM (SELECT first,lag(first+count) OVER (ORDER BY first) AS expected FROM "
      "facts) "

@@ -109,6 +109,10 @@ TEST_CASE("each broken invariant is found under its number") {
   check(main_file,
         "UPDATE runs SET after=CAST((SELECT id FROM runs WHERE state=0)||x'00' AS BLOB) WHERE attempts>0",
         "after");
+  const std::string job =
+      "INSERT INTO jobs VALUES('j',1,0,0,0,0,0,NULL);INSERT INTO job_versions VALUES('j',1,";
+  check(main_file, job + R"('{"schedule":{"exclude":["gone"]}}'))", "I19");
+  check(main_file, job + R"('{"schedule":{"include":["gone"]}}'))", "I19");
   check(main_file, "UPDATE facts SET first=first+3", "I19");
   check(main_file, "INSERT INTO facts SELECT first+1,count,newest_at,body FROM facts", "I2");
   check(output_file, "UPDATE streams SET bytes=4", "I11");
