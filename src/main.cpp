@@ -8,6 +8,7 @@
 
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/cli/cli.hpp>
+#include <orchestrator/engine/stored_texts.hpp>
 #include <orchestrator/engine/timetable.hpp>
 #include <orchestrator/server/server.hpp>
 #include <orchestrator/server/zones.hpp>
@@ -162,7 +163,7 @@ namespace store = orchestrator::store;
 offline_outcome refused(const store::open_failure& f) { return {f.exit_code, f.message, nullptr}; }
 
 offline_outcome check_data_dir(const std::string& dir) {
-  const auto findings = store::check_data_dir(dir);
+  const auto findings = store::check_data_dir(dir, orchestrator::engine::judge_stored_text);
   if (!findings) return refused(findings.error());
   json::array list;
   for (const store::check_finding& f : *findings)
@@ -174,7 +175,8 @@ offline_outcome check_data_dir(const std::string& dir) {
 }
 
 offline_outcome back_up(const std::string& dir, const std::string& target) {
-  const auto made = store::back_up(dir, target, orchestrator::read_wall_clock());
+  const auto made =
+      store::back_up(dir, target, orchestrator::read_wall_clock(), orchestrator::engine::judge_stored_text);
   if (!made) return refused(made.error());
   return {0, "",
           json::object{{"path", made->path.string()},
@@ -184,7 +186,8 @@ offline_outcome back_up(const std::string& dir, const std::string& target) {
 }
 
 offline_outcome restore(const std::string& backup, const std::string& dir, bool replace) {
-  const auto done = store::restore(backup, dir, replace, orchestrator::read_wall_clock());
+  const auto done = store::restore(backup, dir, replace, orchestrator::read_wall_clock(),
+                                   orchestrator::engine::judge_stored_text);
   if (!done) return refused(done.error());
   json::object o{{"data_dir", dir}, {"runs", done->runs}, {"backed_up_at", nullptr}, {"replaced", nullptr}};
   if (done->backed_up_at) o["backed_up_at"] = orchestrator::to_rfc3339(*done->backed_up_at);

@@ -161,7 +161,7 @@ void add_delete(CLI::App& noun, selection& chosen) {
 }  // namespace
 
 void add_file_option(CLI::App& verb, std::string& path) {
-  verb.add_option("-f,--file", path, "a .toml file, or a directory of them")
+  verb.add_option("-f,--file,file", path, "a .toml file, or a directory of them; -f may be left out")
       ->required()
       ->type_name("FILE|DIR");
 }

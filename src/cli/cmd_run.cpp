@@ -45,7 +45,8 @@ int submit(session& s, const submit_flags& f) {
   json::object body = f.run.to_json();
   if (!f.job.empty()) body["job"] = f.job;
   if (!f.name.empty()) body["name"] = f.name;
-  if (!f.at.empty()) body["at"] = f.at;
+  if (!f.at.empty())
+    body["at"] = time_of_flag("--at", f.at, "for a time from now give --in, such as --in 20m");
   if (!f.in.empty()) body["in"] = f.in;
   if (f.hold) body["hold"] = true;
   if (!f.after.empty()) body["after"] = after_list(f.after);

@@ -56,7 +56,7 @@ struct schedule_flags {
 
   /// `--in` is counted here: a definition that is stored names the time itself.
   std::string once_at() const {
-    if (in.empty()) return at;
+    if (in.empty()) return time_of_flag("--at", at, "for a time from now give --in, such as --in 20m");
     const auto wait = parse_duration(in);
     if (!wait) throw failure{exit_usage, fmt::format("--in takes a duration such as 20m, not `{}`", in), ""};
     return to_rfc3339(read_wall_clock() + *wait);
@@ -148,6 +148,14 @@ int list_schedules(session& s) {
   return exit_ok;
 }
 
+/// An empty list says what, and this why that may be.
+void tell_never(const std::string& job) {
+  tell(
+      fmt::format("orchestrator: the schedule of {0} fires no more: it is manual, it has ended, or its "
+                  "calendars leave out every day that it names; `orchestrator job show {0}` shows it",
+                  job));
+}
+
 void add_next(CLI::App& parent, selection& chosen) {
   auto name = std::make_shared<std::string>();
   auto count = std::make_shared<int>(5);
@@ -159,6 +167,7 @@ void add_next(CLI::App& parent, selection& chosen) {
       const auto answer =
           s.api->get(fmt::format("/api/v1/schedules/{}/next?count={}", url_encode(*name), *count));
       s.out.list(answer.body.as_array(), instant_columns(), "instant");
+      if (answer.body.as_array().empty()) tell_never(*name);
       return exit_ok;
     };
   });
@@ -176,7 +185,7 @@ void add_preview(CLI::App& parent, selection& chosen) {
       json::object body;
       body["schedule"] = f->to_json();
       body["count"] = f->count;
-      if (!f->from.empty()) body["from"] = f->from;
+      if (!f->from.empty()) body["from"] = time_of_flag("--from", f->from, "without it, now");
       const auto answer = s.api->call("POST", "/api/v1/schedules:preview", body);
       s.out.list(answer.body.as_array(), instant_columns(), "instant");
       return exit_ok;
@@ -229,8 +238,8 @@ struct backfill_flags {
 
 int backfill(session& s, const backfill_flags& f) {
   json::object body;
-  body["from"] = f.from;
-  body["to"] = f.to;
+  body["from"] = time_of_flag("--from", f.from, "the window's begin");
+  body["to"] = time_of_flag("--to", f.to, "the window's end");
   if (f.dry_run) body["dry_run"] = true;
   const auto answer =
       s.api->call("POST", fmt::format("/api/v1/schedules/{}/backfill", url_encode(f.name)), body);

@@ -10,6 +10,8 @@
 #include <boost/json/array.hpp>
 
 #include <orchestrator/base/limits.hpp>
+#include <orchestrator/base/text.hpp>
+#include <orchestrator/base/time.hpp>
 
 #include "api_client.hpp"
 
@@ -138,6 +140,15 @@ json::object run_flags::to_json() const {
   if (!retry_on.empty()) retry["on_exit"] = json::array(retry_on.begin(), retry_on.end());
   if (!retry.empty()) o["retry"] = std::move(retry);
   return o;
+}
+
+std::string time_of_flag(const char* flag, const std::string& text, const char* instead) {
+  if (text.empty() || parse_rfc3339(text)) return text;
+  throw failure{exit_usage,
+                fmt::format("{} takes a time with its zone, such as 2026-01-31T23:59:00Z or "
+                            "2026-01-31T23:59:00+08:00, not `{}`; {}",
+                            flag, printable(text), instead),
+                ""};
 }
 
 }  // namespace orchestrator::cli

@@ -30,4 +30,8 @@ struct run_flags {
   json::object to_json() const;
 };
 
+/// What was given with a flag that takes a time, read before anything is sent; throws failure if it is none.
+/// `instead` names the way to say a time from now.
+std::string time_of_flag(const char* flag, const std::string& text, const char* instead);
+
 }  // namespace orchestrator::cli

@@ -127,6 +127,11 @@ int exit_code_of(const json::object& run) {
 
 steady_time wait_flags::until() const {
   if (wait_timeout.empty()) return steady_time::max();
+  if (!always && !wait && !follow)
+    throw failure{exit_usage,
+                  "--wait-timeout limits a wait, and nothing is waited for; add --wait or --follow, or leave "
+                  "it out",
+                  ""};
   const auto limit = parse_duration(wait_timeout);
   if (!limit) throw failure{exit_usage, "--wait-timeout takes a duration like 90s or 30m", ""};
   return std::chrono::steady_clock::now() + *limit;
@@ -184,6 +189,7 @@ void detach_on_interrupt(const std::string& id) {
 }
 
 void wait_flags::add(CLI::App& app, bool with_wait) {
+  always = !with_wait;
   if (with_wait) {
     app.add_flag("--wait", wait, "wait for its end and exit as it did");
     app.add_flag("--follow", follow, "show its output meanwhile; implies --wait");

@@ -35,9 +35,10 @@ struct wait_flags {
   bool wait = false;
   bool follow = false;
   std::string wait_timeout;
+  bool always = false;  ///< the command does nothing but wait
   void add(CLI::App& app, bool with_wait);
-  /// When waiting is given up, counted from this call. Throws failure if --wait-timeout cannot be read: to be
-  /// asked before anything is submitted.
+  /// When waiting is given up, counted from this call. Throws failure if --wait-timeout cannot be read, or if
+  /// nothing is waited for: to be asked before anything is submitted.
   steady_time until() const;
 };
 int finish(session& s, const json::object& run, const wait_flags& flags, steady_time until);

@@ -36,6 +36,10 @@ effects engine::step(engine_time now, const input& in) {
   ORC_CHECK(c.running || std::holds_alternative<started>(in), "the first input must be `started`");
   effects out;
   std::visit([&](const auto& what) { on(c, what); }, in);
+  if (c.step.cannot_start) {
+    out.cannot_start = std::move(c.step.cannot_start);
+    return out;
+  }
   settle_dependents(c);
   end_predecessors(c);
   finish_step(c, out);

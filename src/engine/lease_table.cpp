@@ -171,14 +171,15 @@ void start_attempt(core& c, attempt_entry& a) {
   if (const auto own = deadline_of(c, a)) arm_worker(c, *a.holder, own->at);
 }
 
-void end_attempt(core& c, attempt_entry& a, attempt_state to, std::string_view reason) {
+void end_attempt(core& c, attempt_entry& a, attempt_state to, std::string_view reason,
+                 std::optional<wall_time> ended) {
   ORC_CHECK(may_change(a.row.state, to), "an attempt took a step that the table of states does not have");
   const bool was_lost = a.row.state == attempt_state::lost;
   const bool was_live = is_live(a.row.state);
   if (was_lost && a.run->losses > 0) --a.run->losses;
   a.row.state = to;
   a.row.reason = reason;
-  a.row.finished_at = c.now.wall;
+  a.row.finished_at = ended.value_or(c.now.wall);
   touch(c, a);
   worker_entry& w = *a.holder;
   if (was_live) free_limits(c, *a.run, w);

@@ -22,7 +22,8 @@ void send_cancel(core& c, attempt_entry& a);
 void accept_attempt(core& c, attempt_entry& a);
 void start_attempt(core& c, attempt_entry& a);
 /// Takes it off its slot and sets its end; what becomes of the run is decided by after_attempt (retry.cpp).
-void end_attempt(core& c, attempt_entry& a, attempt_state to, std::string_view reason);
+void end_attempt(core& c, attempt_entry& a, attempt_state to, std::string_view reason,
+                 std::optional<wall_time> ended = std::nullopt);
 void after_attempt(core& c, attempt_entry& a);
 /// Ends a live attempt as lost and decides about its run.
 void lose_attempt(core& c, attempt_entry& a, std::string_view reason);

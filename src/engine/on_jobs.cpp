@@ -78,6 +78,58 @@ std::optional<refusal> check_one(const core& c, const apply_jobs& in, const job_
   return check_calendars_of(c, in, *d.schedule, pointer);
 }
 
+day_filter filter_with(const core& c, const apply_jobs& in, const schedule& s) {
+  const auto find = [&](const std::string& name) {
+    for (const day_calendar& d : in.calendars)
+      if (d.name == name) return std::make_shared<const day_calendar>(d);
+    return c.calendars.at(name);
+  };
+  day_filter days;
+  for (const std::string& name : s.include) days.include.push_back(find(name));
+  for (const std::string& name : s.exclude) days.exclude.push_back(find(name));
+  return days;
+}
+
+bool fires_after(const schedule& s, wall_time now, const zone_entry& zone, day_filter days) {
+  const auto times = make_calendar(s, now, zone.table, std::move(days));
+  return times && (*times)->next(now).has_value();
+}
+
+// A schedule that is new or changed and has nothing to come is a mistake of whoever wrote it. One that has
+// run out may be applied again as it is. Its zone is loaded.
+std::optional<refusal> check_future(const core& c, const apply_jobs& in, const job_definition& d,
+                                    const std::string& pointer) {
+  if (!has_times(d.schedule)) return std::nullopt;
+  const schedule& s = *d.schedule;
+  const auto old = c.jobs.find(d.name);
+  if (old != c.jobs.end() && old->second.job.definition.schedule == d.schedule) return std::nullopt;
+  if (s.kind == schedule_kind::once && s.at <= c.now.wall) return std::nullopt;  // check_once has judged it
+  const zone_entry& zone = c.zones.at(s.time_zone);
+  const day_filter days = filter_with(c, in, s);
+  if (fires_after(s, c.now.wall, zone, days)) return std::nullopt;
+  if (!days.empty() && fires_after(s, c.now.wall, zone, {})) {
+    return refuse(
+        errc::bad_field,
+        fmt::format("Job {}: its schedule never fires: its calendars leave out every day that it names.",
+                    d.name),
+        pointer + (s.exclude.empty() ? "/schedule/include" : "/schedule/exclude"),
+        "change the calendars' days, or name others");
+  }
+  return refuse(errc::bad_field,
+                fmt::format("Job {}: its schedule never fires: it has no instant from now on{}.", d.name,
+                            s.end ? " up to its end" : ""),
+                pointer + (s.end ? "/schedule/end" : "/schedule"),
+                s.end ? "give a later end, or none" : "give times to come");
+}
+
+std::optional<refusal> check_futures(const core& c, const apply_jobs& in) {
+  for (std::size_t i = 0; i < in.jobs.size(); ++i) {
+    const std::string pointer = in.jobs.size() == 1 ? "" : fmt::format("/{}", i);
+    if (auto wrong = check_future(c, in, in.jobs[i], pointer)) return wrong;
+  }
+  return std::nullopt;
+}
+
 // Counts what the table would hold after the list is applied.
 std::optional<refusal> check_limits(const core& c, const std::vector<job_definition>& list) {
   std::size_t jobs = c.jobs.size();
@@ -330,7 +382,10 @@ void replace_zone(core& c, zone_entry& z, const zone_table& fresh) {
 void on(core& c, const apply_jobs& in) {
   if (auto wrong = check_all(c, in)) return respond(c, in.request, std::move(*wrong));
   std::set<std::string> missing = missing_zones(c, in);
-  if (missing.empty()) return apply(c, in);
+  if (missing.empty()) {
+    if (auto wrong = check_futures(c, in)) return respond(c, in.request, std::move(*wrong));
+    return apply(c, in);
+  }
   c.parked_applies.push_back({in, std::move(missing)});
 }
 

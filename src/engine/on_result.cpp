@@ -48,7 +48,19 @@ const char* reason_for(const protocol::job_result& r) {
   return "";
 }
 
-void fill_row(attempt& row, const protocol::job_result& r, std::uint32_t crc, wall_time now) {
+// When its process ended. A result may wait for hours until we are back, and the worker's wall clock is its
+// own; but how long the process ran it measured on one clock. So the end is that long after the start, never
+// before it and never later than now; a start that we heard of too late for that is moved back.
+wall_time place_in_time(attempt& row, const protocol::job_result& r, wall_time now) {
+  const milliseconds took{static_cast<std::int64_t>(std::clamp(r.duration_seconds, 0.0, 1e9) * 1000)};
+  const bool ran = r.status != result_status::rejected && r.status != result_status::error;
+  if (!row.started_at && !ran) return now;
+  if (!row.started_at || *row.started_at + took > now) row.started_at = std::max(row.offered_at, now - took);
+  if (took == milliseconds{0}) return now;  // not told, or too short to matter
+  return std::max(*row.started_at, std::min(*row.started_at + took, now));
+}
+
+void fill_row(attempt& row, const protocol::job_result& r, std::uint32_t crc) {
   row.result_crc = crc;
   row.exit_code = r.exit_code;
   row.signal = r.signal;
@@ -61,11 +73,6 @@ void fill_row(attempt& row, const protocol::job_result& r, std::uint32_t crc, wa
     const std::string_view head = std::string_view(r.log_output).substr(0, error_text);
     row.error = head.substr(0, utf8_complete_prefix(head));
   }
-  const bool ran = r.status != result_status::rejected && r.status != result_status::error;
-  if (ran && !row.started_at) {
-    row.started_at =
-        now - milliseconds{static_cast<std::int64_t>(std::clamp(r.duration_seconds, 0.0, 1e9) * 1000)};
-  }
 }
 
 // Runs that were short lately may be handed out ahead; a single long one ends that at once.
@@ -76,19 +83,22 @@ void learn_duration(run_entry& r, double seconds_taken) {
 }
 
 void apply_result(core& c, attempt_entry& a, const protocol::job_result& r, std::uint32_t crc) {
-  fill_row(a.row, r, crc, c.now.wall);
+  const std::optional<wall_time> started_before = a.row.started_at;
+  fill_row(a.row, r, crc);
+  const wall_time ended = place_in_time(a.row, r, c.now.wall);
   if (r.output_lost) {
     put_fact(c, "attempt.output_lost", subject_of(*a.run),
              fact_data().add("lease", a.row.lease).add("worker", a.row.worker_id).take());
   }
-  if (a.row.started_at && !details(*a.run).started_at) details(*a.run).started_at = a.row.started_at;
+  run_details& d = details(*a.run);
+  if (!d.started_at || d.started_at == started_before) d.started_at = a.row.started_at;
   if (r.status == result_status::success) learn_duration(*a.run, r.duration_seconds);
   touch(c, *a.run);
   attempt_state to = state_for(r.status);
   // It said that it ran, so it cannot have been refused; what it says now is that it could not go on.
   if (to == attempt_state::rejected && a.row.state == attempt_state::running) to = attempt_state::failed;
   if (to == attempt_state::lost) return lose_attempt(c, a, reason_for(r));
-  end_attempt(c, a, to, reason_for(r));
+  end_attempt(c, a, to, reason_for(r), ended);
   after_attempt(c, a);
 }
 

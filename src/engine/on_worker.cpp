@@ -69,6 +69,8 @@ bool on_invalid(core& c, session_entry& s, const protocol::worker_message& m) {
   return true;
 }
 
+// A legacy worker gets the answer that the original server gives to each of its registrations; it knows no
+// error message.
 bool on_second_registration(core& c, session_entry& s, const protocol::worker_message& m) {
   const auto& r = std::get<protocol::worker_register>(m.body);
   if (s.legacy && !r.protocol) {

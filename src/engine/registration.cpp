@@ -1,5 +1,6 @@
 // Who a connection belongs to: registration, the same name twice, and the answer that a worker gets.
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -42,6 +43,23 @@ bool is_reconnect(const worker_entry& old, const protocol::worker_register& r) {
          old.row.process == r.process;
 }
 
+// Every lease in the outbox is in exactly one of the lists: what a worker says of one twice, it may say twice
+// differently.
+std::optional<refusal> check_lists(const protocol::worker_register& r) {
+  std::set<lease_id> seen;
+  for (const auto& [key, list] :
+       {std::pair{"running", &r.running}, std::pair{"unacked", &r.unacked}, std::pair{"lost", &r.lost}}) {
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      const lease_id lease = (*list)[i].lease;
+      if (seen.insert(lease).second) continue;
+      return refuse(errc::bad_field, fmt::format("Lease {} is listed twice.", lease.value),
+                    fmt::format("/{}/{}/lease", key, i),
+                    "Each lease belongs in one of running, unacked and lost, once.");
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<refusal> check(const protocol::worker_register& r) {
   if (!is_valid_name(r.worker_id)) {
     return refuse(errc::bad_field, "worker_id must match [A-Za-z0-9][A-Za-z0-9_.-]{0,127}.", "/worker_id");
@@ -50,7 +68,7 @@ std::optional<refusal> check(const protocol::worker_register& r) {
     return refuse(errc::bad_field, "A worker with protocol must send its instance, a UUID that is not nil.",
                   "/instance");
   }
-  return std::nullopt;
+  return check_lists(r);
 }
 
 void fill_row(worker& row, const protocol::worker_register& r, wall_time now) {

@@ -1,11 +1,13 @@
 // The first input: from what the store found to a state that carries on. Every live lease is renewed, so that
-// no worker is declared lost for the time we were away.
+// no worker is declared lost for the time we were away. A row that cannot be used, damaged or of a later
+// version, ends the start: it would otherwise be half of what was accepted.
 #include <algorithm>
 
 #include <fmt/format.h>
 
 #include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/text.hpp>
+#include <orchestrator/engine/stored_texts.hpp>
 #include <orchestrator/protocol/definitions.hpp>
 
 #include "admission.hpp"
@@ -22,6 +24,15 @@
 namespace orchestrator::engine {
 namespace {
 
+// Its silence goes on, so that people see what they would have seen without a restart. The row is written
+// when a connection begins and when it ends: one that still says when it began had not ended, and its worker
+// was heard until we were gone.
+mono_time heard_before(const core& c, const worker& row) {
+  if (!row.last_seen || row.last_seen == row.registered_at) return c.clock;
+  const milliseconds longest = c.settings.offline_after + milliseconds{1};
+  return c.clock - std::clamp(c.now.wall - *row.last_seen, milliseconds{0}, longest);
+}
+
 void restore_workers(core& c, const snapshot& from) {
   for (const worker& row : from.workers) {
     const worker_key key =
@@ -31,6 +42,7 @@ void restore_workers(core& c, const snapshot& from) {
     const std::string before = w.row.worker_id;
     w.row = row;
     w.seen_wall = row.last_seen;
+    w.last_received = heard_before(c, row);
     if (fresh) {
       w.order = ++c.worker_order;
       c.workers_by_order.emplace(w.order, &w);
@@ -59,12 +71,23 @@ worker_entry& worker_of(core& c, const attempt& row) {
   return at->second;
 }
 
-void restore_specs(core& c, const snapshot& from) {
+using objection = std::optional<unusable_row>;
+
+objection object_to(std::string_view table, std::string row, std::string why) {
+  return unusable_row{std::string(table), std::move(row), std::move(why)};
+}
+
+/// The same complaint that `server check` makes of this text.
+objection object_to(std::string_view table, std::string row, std::string_view name, std::string_view text) {
+  return object_to(table, std::move(row), judge_stored_text(table, name, text).value_or("it cannot be read"));
+}
+
+objection restore_specs(core& c, const snapshot& from) {
   c.spec_counter = from.spec_counter;
   std::map<spec_id, spec_entry*> limited;  // those shared within one name only
   for (const stored_spec& stored : from.specs) {
-    auto spec = protocol::decode_spec(stored.text);
-    ORC_CHECK(spec.has_value(), "a stored run specification cannot be read");
+    auto spec = read_stored_spec(stored.text);
+    if (!spec) return object_to(specs_table, std::to_string(stored.id.value), "", stored.text);
     auto entry = std::make_unique<spec_entry>();
     entry->id = stored.id;
     entry->spec = std::move(*spec);
@@ -75,11 +98,12 @@ void restore_specs(core& c, const snapshot& from) {
     c.spec_counter = std::max(c.spec_counter, stored.id);
     c.specs.emplace(stored.id, std::move(entry));
   }
-  if (limited.empty()) return;
+  if (limited.empty()) return std::nullopt;
   for (const run& row : from.runs) {
     const auto found = limited.find(row.spec);
     if (found != limited.end()) found->second->group = row.job;
   }
+  return std::nullopt;
 }
 
 void restore_limits(core& c, const snapshot& from) {
@@ -94,22 +118,33 @@ void restore_limits(core& c, const snapshot& from) {
   }
 }
 
-void restore_calendars(core& c, const snapshot& from) {
+objection restore_calendars(core& c, const snapshot& from) {
   for (const stored_calendar& stored : from.calendars) {
-    const auto parsed = protocol::parse_json(stored.text);
-    ORC_CHECK(parsed.has_value(), "a stored calendar is not JSON");
-    auto days = protocol::decode_calendar(*parsed);
-    ORC_CHECK(days.has_value(), "a stored calendar cannot be read");
+    auto days = read_stored_calendar(stored.name, stored.text);
+    if (!days) return object_to(calendars_table, stored.name, stored.name, stored.text);
     c.calendars[stored.name] = std::make_shared<const day_calendar>(std::move(*days));
   }
+  return std::nullopt;
 }
 
-void restore_jobs(core& c, const snapshot& from) {
+/// A calendar that a schedule names and that is not there.
+const std::string* missing_calendar(const core& c, const schedule& s) {
+  for (const auto* names : {&s.include, &s.exclude}) {
+    for (const std::string& name : *names)
+      if (!c.calendars.contains(name)) return &name;
+  }
+  return nullptr;
+}
+
+objection restore_jobs(core& c, const snapshot& from) {
   for (const stored_job& stored : from.jobs) {
-    const auto parsed = protocol::parse_json(stored.text);
-    ORC_CHECK(parsed.has_value(), "a stored job is not JSON");
-    auto definition = protocol::decode_job(*parsed);
-    ORC_CHECK(definition.has_value(), "a stored job cannot be read");
+    const std::string row = fmt::format("{} version {}", stored.job.name, stored.job.version);
+    auto definition = read_stored_job(stored.job.name, stored.text);
+    if (!definition) return object_to(jobs_table, row, stored.job.name, stored.text);
+    if (definition->schedule) {
+      if (const std::string* name = missing_calendar(c, *definition->schedule))
+        return object_to(jobs_table, row, fmt::format("the calendar {} that it names is not there", *name));
+    }
     job_entry& j = c.jobs[stored.job.name];
     j.job = stored.job;
     j.job.definition = std::move(*definition);
@@ -122,6 +157,7 @@ void restore_jobs(core& c, const snapshot& from) {
     if (s && s->kind != schedule_kind::manual) ++c.schedules;
   }
   remember_rows(c, from.instants);
+  return std::nullopt;
 }
 
 bool needs_details(const run& row) {
@@ -129,9 +165,11 @@ bool needs_details(const run& row) {
          row.retry_of || !row.after.empty();
 }
 
-void restore_run(core& c, const run& row) {
+objection restore_run(core& c, const run& row) {
   const auto spec = c.specs.find(row.spec);
-  ORC_CHECK(spec != c.specs.end(), "the store lost the specification of a run");
+  if (spec == c.specs.end())
+    return object_to(specs_table, std::to_string(row.spec.value),
+                     fmt::format("it is missing, and run {} needs it", to_string(row.id)));
   run_entry& r = c.runs.add(row.id);
   r.submitted_at = row.submitted_at;
   r.job_version = row.job_version;
@@ -156,6 +194,7 @@ void restore_run(core& c, const run& row) {
   ++spec->second->runs;
   attach_run(c, r, hold_name(c, row.job), *spec->second);
   c.last_run_id = std::max(c.last_run_id, row.id);
+  return std::nullopt;
 }
 
 // Rule 7: a deadline that outlives a restart goes on from its wall-clock start, and never takes longer than
@@ -237,12 +276,8 @@ void settle_restored(core& c, const std::vector<const run*>& runs) {
           c.lease_counter.value, unknown));
 }
 
-}  // namespace
-
-void on(core& c, const started& in) {
-  ORC_CHECK(!c.running, "the engine was started twice");
+void restore_identity(core& c, const started& in) {
   const snapshot& from = in.snapshot;
-  c.running = true;
   c.random = random_source(in.seed);
   c.cluster = from.cluster;
   c.term = from.term;
@@ -256,18 +291,31 @@ void on(core& c, const started& in) {
   std::vector<output> none;
   c.gate.persisted(from.last_number, none);
   for (const std::uint64_t hash : from.idempotency_hashes) c.keys.insert(hash);
-  c.runs.reserve(from.runs.size());
-  restore_workers(c, from);
-  restore_limits(c, from);
-  restore_specs(c, from);
-  restore_calendars(c, from);
-  restore_jobs(c, from);
-  // By id, so that sets are filled at their end; attempts by lease, as each run lists them.
+}
+
+/// By id, so that sets are filled at their end.
+std::vector<const run*> sorted_runs(const snapshot& from) {
   std::vector<const run*> runs;
   runs.reserve(from.runs.size());
   for (const run& row : from.runs) runs.push_back(&row);
   std::sort(runs.begin(), runs.end(), [](const run* a, const run* b) { return a->id < b->id; });
-  for (const run* row : runs) restore_run(c, *row);
+  return runs;
+}
+
+/// Whatever is kept as text, and what refers to it.
+objection restore_definitions(core& c, const snapshot& from, const std::vector<const run*>& runs) {
+  if (auto wrong = restore_specs(c, from)) return wrong;
+  if (auto wrong = restore_calendars(c, from)) return wrong;
+  if (auto wrong = restore_jobs(c, from)) return wrong;
+  c.runs.reserve(runs.size());
+  for (const run* row : runs) {
+    if (auto wrong = restore_run(c, *row)) return wrong;
+  }
+  return std::nullopt;
+}
+
+/// By lease, as each run lists them.
+void restore_attempts(core& c, const snapshot& from) {
   std::vector<const attempt*> attempts;
   attempts.reserve(from.attempts.size());
   for (const attempt& row : from.attempts) attempts.push_back(&row);
@@ -275,6 +323,23 @@ void on(core& c, const started& in) {
             [](const attempt* a, const attempt* b) { return a->lease < b->lease; });
   for (const attempt* row : attempts) restore_attempt(c, *row);
   restore_outputs(c, from);
+}
+
+}  // namespace
+
+void on(core& c, const started& in) {
+  ORC_CHECK(!c.running, "the engine was started twice");
+  const snapshot& from = in.snapshot;
+  restore_identity(c, in);
+  restore_workers(c, from);
+  restore_limits(c, from);
+  const std::vector<const run*> runs = sorted_runs(from);
+  if (auto wrong = restore_definitions(c, from, runs)) {
+    c.step.cannot_start = std::move(*wrong);
+    return;
+  }
+  c.running = true;
+  restore_attempts(c, from);
   for (const run* row : runs) {
     restore_waiting(c, *row, from.ended_dependencies);
     watch_start(c, *c.runs.find(row->id));

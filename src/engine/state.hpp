@@ -301,6 +301,7 @@ struct step_work {
   std::vector<output> direct;                  ///< exempt from the gate
   std::vector<lookup> lookups;
   std::optional<std::uint64_t> ballast;
+  std::optional<unusable_row> cannot_start;
   std::vector<run_id> changed;
   std::vector<lease_id> output_of;
   bool facts = false;

@@ -25,6 +25,7 @@ void step_work::clear() {
   direct.clear();
   lookups.clear();
   ballast.reset();
+  cannot_start.reset();
   changed.clear();
   output_of.clear();
   facts = false;

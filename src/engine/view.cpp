@@ -13,7 +13,7 @@ namespace orchestrator::engine {
 namespace {
 
 protocol::presence presence_of(const core& c, const worker_entry& w, mono_time clock) {
-  if (!w.ever_received) return protocol::presence::offline;
+  if (!w.ever_received && !w.row.last_seen) return protocol::presence::offline;  // it never registered
   const nanoseconds silent = clock - w.last_received;
   if (silent > c.settings.offline_after) return protocol::presence::offline;
   // A closed socket is at best stale.

@@ -48,7 +48,7 @@ std::string request_text(const http_call& call, const url& to) {
   if (!authorized && !to.user.empty())
     head += fmt::format("Authorization: Basic {}\r\n", base64_encode(to.user + ":" + to.password));
   const bool bodiless = call.body.empty() && (call.method == "GET" || call.method == "HEAD");
-  if (!call.body.empty()) head += fmt::format("Content-Type: {}\r\n", call.content_type);
+  if (!bodiless) head += fmt::format("Content-Type: {}\r\n", call.content_type);
   if (!bodiless) head += fmt::format("Content-Length: {}\r\n", call.body.size());
   return head + "\r\n";
 }

@@ -171,6 +171,7 @@ asio::awaitable<void> http_session::run([[maybe_unused]] std::shared_ptr<http_se
 
 asio::awaitable<http_session::next> http_session::serve_one(bool first) {
   if (core_->stopping) co_return next::close;
+  without_request_ = true;
   const http_server_options& options = core_->options;
   const auto idle = first ? options.header_deadline : options.keep_alive;
   const http_stream::head_result read = co_await stream_.read_head(idle, options.header_deadline);
@@ -252,10 +253,13 @@ asio::awaitable<http_session::next> http_session::serve_route(checked_head head,
   const route& to = *match.found;
   std::optional<http_refusal> refused;
   const std::string* type = head.request.header("content-type");
+  // A web page may send a POST of other types anywhere without asking; its body may be empty.
+  const bool must_be_json = to.json_body && (head.content_length > 0 || head.request.method == "POST");
   if (const std::string* coding = head.request.header("content-encoding"); coding && *coding != "identity")
     refused = http_refusal{415, "unsupported", "encoded bodies are not accepted; send it as it is", {}};
-  else if (to.json_body && head.content_length > 0 && !(type && is_json_type(*type)))
-    refused = http_refusal{415, "unsupported", "the body must have Content-Type: application/json", {}};
+  else if (must_be_json && !(type && is_json_type(*type)))
+    refused = http_refusal{
+        415, "unsupported", "send Content-Type: application/json, with a POST without a body too", {}};
   else if (head.content_length > to.max_body)
     refused =
         http_refusal{413, "too_large", fmt::format("the body may be {} bytes at most", to.max_body), {}};
@@ -277,6 +281,7 @@ asio::awaitable<http_session::next> http_session::serve_route(checked_head head,
     }
     head.request.body = std::move(*body);
   }
+  without_request_ = false;
   std::optional<http_response> response = co_await run_handler(&to, std::move(head.request));
   if (!response) {
     http_response failed = internal_error();
@@ -288,6 +293,7 @@ asio::awaitable<http_session::next> http_session::serve_route(checked_head head,
 }
 
 asio::awaitable<http_session::next> http_session::send(http_response response, manner how) {
+  without_request_ = false;
   const bool keep_open = how.keep_open && !core_->stopping;
   std::string text = start_of_head(response, keep_open);
   if (may_have_body(response.status)) text += fmt::format("Content-Length: {}\r\n", response.body.size());
@@ -332,6 +338,7 @@ asio::awaitable<http_session::next> http_session::send_stream(http_response resp
 
 asio::awaitable<http_session::next> http_session::upgrade(checked_head head,
                                                           const websocket_endpoint* endpoint) {
+  without_request_ = false;
   if (head.request.method != "GET") {
     http_refusal wrong{405, "method_not_allowed", "this path takes GET", {{"Allow", "GET"}}};
     co_return co_await refuse(std::move(wrong), head.request.method == "HEAD");

@@ -20,8 +20,8 @@ class http_session : public std::enable_shared_from_this<http_session> {
   ~http_session();
 
   asio::awaitable<void> run(std::shared_ptr<http_session> self);
-  /// Between requests, or before the first.
-  bool idle() const { return stream_.idle(); }
+  /// It is between two requests, or still sends one: nothing was begun for it.
+  bool without_request() const { return without_request_; }
   void abort() { stream_.abort(); }
 
   const std::shared_ptr<http_core>& core() const { return core_; }
@@ -53,6 +53,7 @@ class http_session : public std::enable_shared_from_this<http_session> {
   http_stream stream_;
   std::string peer_address_;
   std::string local_address_;
+  bool without_request_ = true;
 };
 
 }  // namespace orchestrator::net

@@ -140,8 +140,8 @@ asio::awaitable<http_stream::head_result> http_stream::read_head(std::chrono::na
                                                                  std::chrono::nanoseconds limit) {
   head_result result;
   head_scanner scanner;
-  idle_ = received_.empty();
-  deadline_.expires_after(idle_ ? idle : limit);
+  bool nothing_came = received_.empty();
+  deadline_.expires_after(nothing_came ? idle : limit);
   for (;;) {
     const head_scanner::verdict verdict = scanner.scan(received_);
     if (verdict != head_scanner::verdict::incomplete) {
@@ -159,11 +159,10 @@ asio::awaitable<http_stream::head_result> http_stream::read_head(std::chrono::na
     if (ec || deadline_.expired()) {
       const bool late = deadline_.expired() && !received_.empty();
       result.outcome = late ? head_outcome::timed_out : head_outcome::idle_or_closed;
-      idle_ = false;
       deadline_.off();
       co_return result;
     }
-    if (std::exchange(idle_, false)) deadline_.expires_after(limit);
+    if (std::exchange(nothing_came, false)) deadline_.expires_after(limit);
   }
 }
 

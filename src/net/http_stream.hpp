@@ -70,8 +70,6 @@ class http_stream {
   asio::awaitable<bool> wait_until_gone();
 
   bool has_unread() const { return !received_.empty(); }
-  /// True while read_head waits and no byte of a request has come.
-  bool idle() const { return idle_; }
   tcp::socket& socket() { return socket_; }
   tcp::socket release() { return std::move(socket_); }
   void cancel();
@@ -82,7 +80,6 @@ class http_stream {
 
   tcp::socket socket_;
   std::string received_;  // read from the socket, not used yet
-  bool idle_ = false;
   deadline deadline_;
 };
 

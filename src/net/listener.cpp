@@ -122,7 +122,7 @@ class tcp_http_server final : public http_server {
     core->stopping = true;
     stop_accepting();
     for (const auto& [key, weak] : snapshot(core->sessions))
-      if (const auto session = weak.lock(); session && session->idle()) session->abort();
+      if (const auto session = weak.lock(); session && session->without_request()) session->abort();
     for (const auto& [key, weak] : snapshot(core->websockets))
       if (const auto socket = weak.lock()) socket->close(close_going_away, "going away");
     while (core->connections > 0 && wake_event::clock::now() < until)

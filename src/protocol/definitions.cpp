@@ -70,7 +70,8 @@ void read_start(field_reader& r, submission& s, wall_time now) {
   if (!at) return;
   s.not_before = parse_rfc3339(*at);
   if (!s.not_before) {
-    r.refuse("at", "must be a time such as \"2026-01-31T23:59:00Z\" or with an offset such as +08:00");
+    r.refuse("at", "must be a time such as \"2026-01-31T23:59:00Z\" or with an offset such as +08:00",
+             "for a time from now give in, such as \"20m\"");
   }
   if (r.has("in")) r.refuse("in", "is given beside at", "give one of the two");
 }
@@ -126,7 +127,11 @@ result<job_definition> decode_job(const json::value& v) {
   field_reader r{*o, dialect::definition};
   r.allow_only(job_keys);
   job_definition j;
-  j.name = read_name(r, "name");
+  if (r.has("name"))
+    j.name = read_name(r, "name");
+  else
+    r.refuse(refusal{errc::bad_field, "the job has no name, by which it is found, run and replaced",
+                     r.pointer("name"), "add a line such as name = \"nightly-report\""});
   j.description = r.text("description", description_bytes).value_or("");
   auto spec = read_spec(*o);
   if (!spec) r.refuse(spec.error());

@@ -26,6 +26,8 @@ constexpr auto pulse_interval = std::chrono::milliseconds{250};
 constexpr auto space_interval = std::chrono::seconds{1};
 constexpr auto zone_interval = std::chrono::minutes{1};
 
+constexpr std::uint16_t close_too_large = 1009;
+
 engine_time clock_now() { return {read_mono_clock(), read_wall_clock()}; }
 
 telemetry::level level_of(engine::note_level l) {
@@ -36,6 +38,13 @@ telemetry::level level_of(engine::note_level l) {
     case engine::note_level::error: break;
   }
   return telemetry::level::error;
+}
+
+/// Only what carries a job's whole log may be larger than other messages, and only a legacy worker's does.
+bool is_result(const protocol::worker_message& m) {
+  const auto* invalid = std::get_if<protocol::invalid_message>(&m.body);
+  return std::holds_alternative<protocol::job_result>(m.body) ||
+         (invalid != nullptr && invalid->type == "job_result");
 }
 
 bool adds_to_backlog(const protocol::worker_message& m) {
@@ -74,16 +83,25 @@ store::store_events coordinator::events() {
   return e;
 }
 
-void coordinator::start(std::unique_ptr<store::store> store_ptr, orchestrator::snapshot snapshot,
-                        std::filesystem::path disk) {
+std::optional<engine::unusable_row> coordinator::start(std::unique_ptr<store::store> store_ptr,
+                                                       orchestrator::snapshot snapshot,
+                                                       std::filesystem::path disk) {
   store_ = std::move(store_ptr);
   disk_ = std::move(disk);
   last_pulse_ = read_mono_clock();
-  feed(engine::started{std::move(snapshot), system_random()});
+  engine::effects first = engine_.step(clock_now(), engine::started{std::move(snapshot), system_random()});
+  if (first.cannot_start) {
+    store_->close();
+    return std::move(first.cannot_start);
+  }
+  carry_out(std::move(first));
+  schedule_turn_end();
+  arm_timer();
   measure_space();
   net::spawn(io_.get_executor(), "stall watch", watch_for_stalls());
   net::spawn(io_.get_executor(), "space watch", watch_space());
   net::spawn(io_.get_executor(), "zone watch", watch_zones());
+  return std::nullopt;
 }
 
 void coordinator::stop() {
@@ -372,6 +390,11 @@ void coordinator::on_frame(session_id id, const std::string& frame) {
   const auto found = sessions_.find(id);
   if (found == sessions_.end()) return;
   auto decoded = protocol::decode_worker_frame(frame, found->second.batch);
+  const bool of_results = decoded && std::all_of(decoded->begin(), decoded->end(), is_result);
+  if (frame.size() > limits::frame && !of_results) {
+    found->second.socket->close(close_too_large, "message too large");
+    return;
+  }
   if (!decoded) {
     feed(engine::session_bad_frame{id, decoded.error()});
     return;

@@ -31,9 +31,10 @@ class coordinator {
   coordinator(asio::io_context& io, const engine::config& settings, net::websocket_options websocket);
 
   /// Gives the engine its first input and starts the timers. Once, after the store was opened with events().
-  /// `disk` is where the room is measured.
-  void start(std::unique_ptr<store::store> store_ptr, orchestrator::snapshot snapshot,
-             std::filesystem::path disk);
+  /// `disk` is where the room is measured. What the engine cannot start with comes back; then nothing runs,
+  /// and the store is closed.
+  std::optional<engine::unusable_row> start(std::unique_ptr<store::store> store_ptr,
+                                            orchestrator::snapshot snapshot, std::filesystem::path disk);
   /// What the store is to call: each posts to the I/O thread.
   store::store_events events();
 

@@ -12,6 +12,7 @@
 #include <orchestrator/base/version.hpp>
 #include <orchestrator/net/http.hpp>
 #include <orchestrator/net/local_servers.hpp>
+#include <orchestrator/store/maintenance.hpp>
 #include <orchestrator/store/sqlite_store.hpp>
 #include <orchestrator/telemetry/log.hpp>
 
@@ -25,7 +26,9 @@ namespace {
 constexpr int exit_unavailable = 75;
 constexpr int exit_permission = 77;
 constexpr int exit_config = 78;
-constexpr auto stop_limit = std::chrono::seconds{5};
+/// For answers in flight and the goodbyes of WebSockets. The rest of the 5 s that a stop may take is for what
+/// is to be committed.
+constexpr auto stop_limit = std::chrono::seconds{3};
 constexpr auto retention_interval = std::chrono::minutes{10};
 
 bool is_loopback(const std::string& host) {
@@ -100,8 +103,13 @@ int daemon::open() {
     }
     auth_ = std::move(*tokens);
   }
-  core_.start(std::move(opened->store_ptr), std::move(opened->snapshot), options_.data_dir);
-  return 0;
+  const auto unusable =
+      core_.start(std::move(opened->store_ptr), std::move(opened->snapshot), options_.data_dir);
+  if (!unusable) return 0;
+  const auto failure =
+      store::unusable_row_failure(options_.data_dir, unusable->table, unusable->row, unusable->why);
+  telemetry::error("{}", failure.message);
+  return failure.exit_code;
 }
 
 void daemon::add_routes() {

@@ -7,6 +7,7 @@
 #include "copy_database.hpp"
 #include "data_dir.hpp"
 #include "open.hpp"
+#include "stored_texts.hpp"
 
 namespace orchestrator::store {
 namespace {
@@ -45,7 +46,7 @@ fs::path backup_name(const fs::path& target, wall_time now) {
 
 fs::path without_slash(const fs::path& p) { return p.has_filename() ? p : p.parent_path(); }
 
-backup_made make_backup(const fs::path& dir, const fs::path& target, wall_time now) {
+backup_made make_backup(const fs::path& dir, const fs::path& target, wall_time now, const text_judge& texts) {
   // Without a server the lock keeps one from starting meanwhile; with one, its own connection is what counts.
   const owned_fd lock = lock_if_free(dir);
   // In this order: what the runs say of their output is then in the output, however much follows meanwhile.
@@ -54,6 +55,7 @@ backup_made make_backup(const fs::path& dir, const fs::path& target, wall_time n
   backup_made made;
   made.path = backup_name(without_slash(target), now);
   if (is_there(made.path)) refuse(73, quoted(made.path) + " is there already. Name another place.");
+  refuse_unreadable_texts(main, dir, texts);
   unfinished_dir copy(made.path.string() + ".partial");
   copy_database(main, copy.path() / main_file,
                 "INSERT OR REPLACE INTO meta(key,value) VALUES('backed_up_at'," +
@@ -69,9 +71,9 @@ backup_made make_backup(const fs::path& dir, const fs::path& target, wall_time n
 }  // namespace
 
 boost::system::result<backup_made, open_failure> back_up(const fs::path& dir, const fs::path& target,
-                                                         wall_time now) {
+                                                         wall_time now, const text_judge& texts) {
   try {
-    return make_backup(dir, target, now);
+    return make_backup(dir, target, now, texts);
   } catch (const open_error& e) {
     return e.failure;
   } catch (const SQLite::Exception& e) {

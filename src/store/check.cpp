@@ -6,6 +6,7 @@
 #include "data_dir.hpp"
 #include "invariants.hpp"
 #include "open.hpp"
+#include "stored_texts.hpp"
 
 namespace orchestrator::store {
 namespace {
@@ -37,10 +38,17 @@ check_finding schema_of(connection& main, connection& output) {
   return found;
 }
 
+check_finding look_at_texts(connection& main, const text_judge& texts) {
+  check_finding found{"texts", "every specification, job and calendar can be read", {}};
+  for (const unreadable_text& t : unreadable_texts(main, texts, complaints_shown))
+    found.offenders.push_back("table " + t.table + " row " + t.row + ": " + t.why);
+  return found;
+}
+
 }  // namespace
 
 boost::system::result<std::vector<check_finding>, open_failure> check_data_dir(
-    const std::filesystem::path& dir) {
+    const std::filesystem::path& dir, const text_judge& texts) {
   try {
     connection main = open_read_only(dir, main_file);
     connection output = open_read_only(dir, output_file);
@@ -50,6 +58,7 @@ boost::system::result<std::vector<check_finding>, open_failure> check_data_dir(
       findings.push_back(look_through(output, output_file));
       findings.push_back(foreign_keys(main, main_file));
       findings.push_back(schema_of(main, output));
+      findings.push_back(look_at_texts(main, texts));
       check_invariants(main, output, findings);
       return findings;
     } catch (const SQLite::Exception& e) {

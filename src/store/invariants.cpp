@@ -1,4 +1,5 @@
-// The queries of invariants.hpp, and the walk over the facts, which are packed and no query can read.
+// The queries of invariants.hpp (a text that is no JSON breaks none of them: check.cpp names it), and the
+// walk over the facts, which are packed and no query can read.
 #include "invariants.hpp"
 
 #include <algorithm>
@@ -41,11 +42,11 @@ constexpr invariant main_invariants[] = {
     {"I7", "no run was tried more often than its policy allows",
      "SELECT 'run '||lower(hex(r.id)) FROM runs r JOIN specs s ON s.id=r.spec WHERE r.attempts>1 AND "
      "(SELECT count(*) FROM attempts WHERE run=r.id AND state NOT IN (7,8))>"
-     "coalesce(json_extract(s.text,'$.retry.max_attempts'),1)+"
-     "coalesce(json_extract(s.text,'$.retry.max_lost'),3)"},
+     "CASE WHEN json_valid(s.text) THEN coalesce(json_extract(s.text,'$.retry.max_attempts'),1)+"
+     "coalesce(json_extract(s.text,'$.retry.max_lost'),3) END"},
     {"I8", "an at_most_once run was handed out once",
      "SELECT 'run '||lower(hex(r.id)) FROM runs r JOIN specs s ON s.id=r.spec WHERE r.attempts>1 AND "
-     "json_extract(s.text,'$.at_most_once') AND "
+     "CASE WHEN json_valid(s.text) THEN json_extract(s.text,'$.at_most_once') END AND "
      "(SELECT count(*) FROM attempts WHERE run=r.id AND state NOT IN (7,8))>1"},
     {"I10", "a run succeeded by an attempt that did",
      "SELECT 'run '||lower(hex(id)) FROM runs WHERE state=4 AND reason<>'resolved' AND NOT EXISTS(SELECT 1 "
@@ -70,6 +71,13 @@ constexpr invariant main_invariants[] = {
      "SELECT 'run '||lower(hex(id)) FROM runs WHERE NOT EXISTS(SELECT 1 FROM specs WHERE id=runs.spec) UNION "
      "ALL SELECT 'job '||name FROM jobs WHERE NOT EXISTS(SELECT 1 FROM job_versions v WHERE v.name=jobs.name "
      "AND v.version=jobs.version)"},
+    {"I19", "every calendar that a schedule names is there",
+     "WITH schedules(name,text) AS (SELECT j.name,CASE WHEN json_valid(v.text) THEN v.text ELSE '{}' END "
+     "FROM "
+     "jobs j JOIN job_versions v ON v.name=j.name AND v.version=j.version), names(job,calendar) AS ("
+     "SELECT name,c.value FROM schedules,json_each(text,'$.schedule.include') c UNION ALL "
+     "SELECT name,c.value FROM schedules,json_each(text,'$.schedule.exclude') c) "
+     "SELECT 'job '||job FROM names WHERE NOT EXISTS(SELECT 1 FROM calendars WHERE name=calendar)"},
     {"I19", "the facts are numbered without a gap",
      "SELECT 'fact '||first FROM (SELECT first,lag(first+count) OVER (ORDER BY first) AS expected FROM "
      "facts) "

@@ -13,6 +13,7 @@
 #include "copy_database.hpp"
 #include "data_dir.hpp"
 #include "open.hpp"
+#include "stored_texts.hpp"
 
 namespace orchestrator::store {
 namespace {
@@ -67,9 +68,11 @@ fs::path set_aside(const fs::path& dir, wall_time now) {
   return aside;
 }
 
-restore_done put_back(const fs::path& backup, const fs::path& dir, bool replace, wall_time now) {
+restore_done put_back(const fs::path& backup, const fs::path& dir, bool replace, wall_time now,
+                      const text_judge& texts) {
   connection main = open_read_only(backup, main_file);
   connection output = open_read_only(backup, output_file);
+  refuse_unreadable_texts(main, backup, texts);
   prepare_data_dir(dir);
   const owned_fd lock = lock_data_dir(dir);
   if (fs::equivalent(backup, dir)) refuse(73, quoted(backup) + " is the data directory itself.");
@@ -96,9 +99,10 @@ restore_done put_back(const fs::path& backup, const fs::path& dir, bool replace,
 }  // namespace
 
 boost::system::result<restore_done, open_failure> restore(const fs::path& backup, const fs::path& dir,
-                                                          bool replace, wall_time now) {
+                                                          bool replace, wall_time now,
+                                                          const text_judge& texts) {
   try {
-    return put_back(backup, dir, replace, now);
+    return put_back(backup, dir, replace, now, texts);
   } catch (const open_error& e) {
     return e.failure;
   } catch (const SQLite::Exception& e) {

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 import unittest
 import uuid
 
@@ -114,6 +115,33 @@ class Frames(WorldTest):
         self.assertEqual(self.talk(lambda: one(invalid_utf8)), 1007)
         self.assertEqual(self.talk(lambda: one(unmasked)), 1002)
 
+    def test_only_the_result_of_a_legacy_worker_may_be_larger_than_a_mebibyte(self):
+        large = "x" * (2 * 1024 * 1024)
+        heartbeat = {"type": "heartbeat", "worker_id": "bad", "status": "idle", "jobs_processed": 0,
+                     "uptime_seconds": 1, "timestamp": "2026-01-01T00:00:00+00:00"}
+        others = [{**heartbeat, "status": large}, {**heartbeat, "extra": large}, {"type": "surprise", "x": large},
+                  {"type": "event", "event": "note", "worker_id": "bad", "data": large},
+                  json.loads(self.register(hostname=large))]
+
+        async def one(message):
+            async with websockets.connect(self.url(), max_size=None) as ws:
+                await ws.send(self.register())
+                await ws.recv()
+                await ws.send(message if isinstance(message, str) else json.dumps(message))
+                try:
+                    return json.loads(await ws.recv())
+                except websockets.ConnectionClosed as closed:
+                    return closed.code
+        for message in others:
+            with self.subTest(message["type"]):
+                self.assertEqual(self.talk(lambda: one(message)), 1009)
+        self.assertEqual(self.talk(lambda: one("[" + large)), 1009)
+        result = {"type": "job_result", "job_id": 1, "worker_id": "bad", "status": "SUCCESS", "log_output": large,
+                  "duration_seconds": 1, "run_time": "2026-01-01T00:00:00+00:00"}
+        self.assertEqual(self.talk(lambda: one(result)), {"type": "ack", "received": True})
+        events = self.world.api("GET", "/api/v1/events?limit=500", expect=200)[1]["items"]
+        self.assertNotIn("event.note", [e["type"] for e in events])
+
     def test_a_huge_registration_and_none_within_ten_seconds_are_closed(self):
         async def large():
             async with websockets.connect(self.url()) as ws:
@@ -185,6 +213,7 @@ class Http(WorldTest):
         host = f"Host: 127.0.0.1:{self.world.port}\r\n"
         body = '{"command":["true"]}'
         post = f"POST /api/v1/runs HTTP/1.1\r\n{host}{token}"
+        bare = f"POST /api/v1/jobs/nobody/pause HTTP/1.1\r\n{host}{token}Content-Length: 0\r\n"
         json_type = "Content-Type: application/json\r\n"
         length = f"Content-Length: {len(body)}\r\n"
         cases = [
@@ -195,6 +224,9 @@ class Http(WorldTest):
             ("foreign origin", f"{post}Origin: http://evil.example\r\n{json_type}{length}\r\n{body}", 403),
             ("a form's content type", f"{post}Content-Type: text/plain\r\n{length}\r\n{body}", 415),
             ("no content type", f"{post}{length}\r\n{body}", 415),
+            ("a command without a body, as a form", f"{bare}Content-Type: text/plain\r\n\r\n", 415),
+            ("a command without a body or a type", f"{bare}\r\n", 415),
+            ("a command without a body, as JSON", f"{bare}{json_type}\r\n", 404),
             ("chunked", f"{post}{json_type}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
             ("two lengths", f"{post}{json_type}{length}{length}\r\n{body}", 400),
             ("no length", f"{post}{json_type}\r\n", 411),
@@ -359,6 +391,43 @@ class CommandLine(WorldTest):
         self.check(self.run_binary("--role=server", "--listen", "127.0.0.1:0", "--data-dir", directory), 78)
         self.assertEqual((directory / "orchestrator.db").read_bytes(), bytes(newer))
 
+    def test_times_that_are_none_and_a_limit_on_no_wait_are_refused_before_anything_is_sent(self):
+        nobody = ("--server", "127.0.0.1:1")
+        for words in (("submit", "--at", "9999", *nobody, "--", "true"),
+                      ("schedule", "add", "x", "--at", "9999", *nobody, "--", "true")):
+            self.check(self.run_binary(*words), 2, "--at takes a time with its zone, such as 2026-01-31T23:59:00Z",
+                       "not `9999`", "--in 20m")
+        self.check(self.run_binary("schedule", "preview", "@daily", "--from", "noon", *nobody), 2, "--from", "`noon`")
+        self.check(self.run_binary("schedule", "backfill", "x", "--from", "2026-01-01T00:00:00Z", "--to", "now",
+                                   *nobody), 2, "--to", "`now`")
+        for words in (("submit", "--wait-timeout", "5s", *nobody, "--", "true"),
+                      ("job", "run", "x", "--wait-timeout", "5s", *nobody)):
+            self.check(self.run_binary(*words), 2, "nothing is waited for; add --wait or --follow")
+
+    def test_a_schedule_that_never_fires_is_refused_and_one_that_has_run_out_says_so(self):
+        self.world.start_server()
+        self.check(self.world.cli("schedule", "add", "gone", "--daily", "02:30", "--end", "2020-01-01", "--", "true",
+                                  check=False), 2, "Job gone: its schedule never fires", "up to its end",
+                   "give a later end")
+        self.assertEqual(self.world.api("GET", "/api/v1/jobs", expect=200)[1]["items"], [])
+        self.world.cli("schedule", "add", "hand", "--manual", "--", "true")
+        done = self.world.cli("schedule", "next", "hand", "-o", "json")
+        self.assertEqual(json.loads(done.stdout), [])
+        self.assertIn("the schedule of hand fires no more", done.stderr)
+
+    def test_a_job_file_is_named_with_or_without_its_flag_and_needs_a_name_in_it(self):
+        self.world.start_server()
+        path = self.world.dir / "plain.toml"
+        path.write_text('command = ["true"]\n')
+        for words in (("validate", path), ("validate", "-f", path), ("apply", path), ("apply", "-f", path)):
+            done = self.world.cli("job", *words, check=False)
+            self.check(done, 2, "plain.toml:1:1", "the job has no name", 'add a line such as name = "nightly-report"')
+        path.write_text('name = "plain"\ncommand = ["true"]\n')
+        for words in (("validate", path), ("validate", "-f", path), ("apply", path), ("apply", "-f", path)):
+            self.assertEqual(self.world.cli("job", *words, "-o", "name").stdout, "plain\n")
+        self.assertIn("-f may be left out", self.world.cli("job", "apply", "--help").stdout)
+        self.check(self.world.cli("job", "validate", check=False), 2, "--file is required")
+
     def test_job_files_are_all_or_nothing_and_errors_name_their_place(self):
         self.world.start_server()
         files = self.world.dir / "jobs"
@@ -397,6 +466,62 @@ class CommandLine(WorldTest):
         config.write_text("[server]\nlistn = 1\n")
         done = subprocess.run([str(BINARY), "config", "show"], env=env, capture_output=True, text=True, timeout=LIMIT)
         self.check(done, 2, f"{config}:2", "listn", "listen")
+
+
+class Stopping(WorldTest):
+    """SIGTERM while connections of every kind are open, most of them in the middle of something."""
+
+    def connect(self, text):
+        s = socket.create_connection(("127.0.0.1", self.world.port), timeout=LIMIT)
+        self.addCleanup(s.close)
+        s.sendall(text.encode("latin-1"))
+        return s
+
+    @staticmethod
+    def until(s, mark):
+        data = b""
+        while mark not in data:
+            more = s.recv(65536)
+            if not more:
+                raise AssertionError(f"the connection ended without {mark}: {data}")
+            data += more
+
+    def test_half_requests_followers_and_workers_do_not_hold_a_stop_up(self):
+        world = self.world
+        world.start_server()
+        run = world.submit(command=["true"], hold=True)
+        common = f"Host: 127.0.0.1:{world.port}\r\nAuthorization: Bearer {world.token()}\r\n"
+        get = "GET {} HTTP/1.1\r\n" + common
+        open_ones = [self.connect(""), self.connect(get.format("/api/v1/runs")[:30]),
+                     self.connect("POST /api/v1/runs HTTP/1.1\r\n" + common + "Content-Type: application/json\r\n"
+                                  "Content-Length: 20\r\n\r\n{\"comm")]
+        idle = self.connect(get.format("/healthz") + "\r\n")
+        self.until(idle, b"\r\n\r\n")
+        sse = self.connect(get.format("/api/v1/events") + "Accept: text/event-stream\r\n\r\n")
+        self.until(sse, b"\r\n\r\n")
+        logs = self.connect(get.format(f"/api/v1/runs/{run['id']}/logs?follow=1") + "\r\n")
+        self.until(logs, b"\r\n\r\n")
+        waits = self.connect(get.format(f"/api/v1/runs/{run['id']}?wait=60") + "\r\n")
+        legacy = self.connect(get.format("/ws/heartbeat").replace(world.token(), world.token("worker")) +
+                              "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        self.until(legacy, b"\r\n\r\n")
+        worker = world.start_worker()
+        began = time.monotonic()
+        world.server.process.terminate()
+        for s in (*open_ones, idle, sse, logs, waits):  # each of them ends while the WebSocket below is still open
+            try:
+                while s.recv(65536):
+                    pass
+            except ConnectionResetError:
+                pass
+            s.close()
+        goodbye = legacy.recv(2)
+        self.assertEqual(goodbye[0], 0x88)  # a close frame
+        legacy.close()
+        self.assertEqual(world.server.wait(), 0)
+        self.assertLess(time.monotonic() - began, 5)  # the time that interface.md names
+        self.assertIn("code: 1001", eventually(lambda: "\n".join(l for l in worker.lines if "1001" in l), "its end"))
 
 
 class Scripts(WorldTest):

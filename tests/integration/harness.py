@@ -222,6 +222,7 @@ class World:
                 sent["Content-Type"] = "application/json"
             elif method in ("POST", "PUT"):
                 data = ""
+                sent["Content-Type"] = "application/json"
             sent.update(headers or {})
             connection.request(method, path, body=data, headers=sent)
             answer = connection.getresponse()

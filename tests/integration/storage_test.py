@@ -83,6 +83,37 @@ class Offline(WorldTest):
         done = self.server_verb("check", "--data-dir", self.world.data, expect=65)
         self.assertIn("server restore", done.stderr)
 
+    def test_a_text_that_cannot_be_read_stops_start_check_backup_and_restore_and_is_named(self):
+        world = self.world
+        world.start_server()
+        world.submit(command=["true"])
+        world.cli("schedule", "add", "nightly", "--daily", "02:30", "--", "true")
+        backup = world.dir / "backup"
+        self.server_verb("backup", "--data-dir", world.data, backup)
+        world.server.terminate()
+        cases = [("specs", "UPDATE specs SET text=replace(text,'command','comand')", "1"),
+                 ("job_versions", "UPDATE job_versions SET text=substr(text,1,9)", "nightly version 1")]
+        for table, damage, row in cases:
+            with self.subTest(table):
+                bad = world.dir / table
+                for name in (bad, world.dir / f"{table}-backup"):
+                    shutil.copytree(world.data if name == bad else backup, name)
+                    with sqlite3.connect(name / "orchestrator.db") as db:
+                        db.execute(damage)
+                    db.close()
+                started = self.run_binary("--role=server", "--listen", "127.0.0.1:0", "--data-dir", bad)
+                copied = self.run_binary("server", "backup", "--data-dir", bad, world.dir / "never")
+                restored = self.run_binary("server", "restore", f"{bad}-backup", "--data-dir", world.dir / "never")
+                for done in (started, copied, restored):
+                    self.assertEqual(done.returncode, 65, done.stderr)
+                    for words in (f"in table {table} the row {row} cannot be read", "orchestrator server restore"):
+                        self.assertIn(words, done.stderr)
+                self.assertEqual(self.check(bad, expect=65), ["texts"])
+                self.assertFalse((world.dir / "never" / "orchestrator.db").exists())
+                # The way that the message names leads out.
+                self.server_verb("restore", backup, "--data-dir", bad, "--replace")
+                self.assertEqual(self.check(bad), [])
+
     def test_help_of_each_verb_says_what_it_does_and_how_it_ends(self):
         for verb in ("backup", "restore", "check"):
             text = self.server_verb(verb, "--help").stdout

@@ -24,6 +24,8 @@ constexpr auto patience = std::chrono::seconds{20};
 constexpr auto next_try = std::chrono::milliseconds{2};
 constexpr auto unreported = std::chrono::milliseconds{50};
 constexpr int small_checkpoint = 8;
+/// The scripts' texts are fillings that nobody reads.
+const store::text_judge any_text = [](auto, auto, auto) { return std::nullopt; };
 
 // ---- everything a store says, as text
 // -------------------------------------------------------------------------------
@@ -272,7 +274,7 @@ void judge_half_deleted(running_store& st) {
 void make_backup(const script& s, const fs::path& dir, testimony& t) {
   t.backup_from = s.work[0].batch.number;
   t.backup_to = s.work[0].batch.number;
-  const auto made = store::back_up(dir, dir.parent_path() / "backup", script_time);
+  const auto made = store::back_up(dir, dir.parent_path() / "backup", script_time, any_text);
   t.backup_done = made.has_value();
   if (!made && fs::exists(dir.parent_path() / "backup.partial"))
     wrong("a failed backup left its files behind");
@@ -282,12 +284,12 @@ void judge_backup(const script& s, const testimony& t, const fs::path& dir) {
   const fs::path backup = dir.parent_path() / "backup";
   if (!t.backup_done && !fs::exists(backup)) return;
   if (t.backup_done && !fs::exists(backup)) wrong("a backup that was reported is not there");
-  const auto findings = store::check_data_dir(backup);
+  const auto findings = store::check_data_dir(backup, any_text);
   if (!findings) wrong("the backup cannot be used: " + findings.error().message);
   for (const auto& f : *findings)
     if (!f.ok()) wrong("the backup: " + f.id + " " + f.title + ": " + f.offenders.front());
   const fs::path data = dir.parent_path() / "from-backup";
-  const auto restored = store::restore(backup, data, false, script_time);
+  const auto restored = store::restore(backup, data, false, script_time, any_text);
   if (!restored) wrong("the backup cannot be restored: " + restored.error().message);
   running_store st(data, s, nullptr);
   if (st.refused()) wrong("the restored backup cannot be opened: " + st.refusal().message);
@@ -413,7 +415,7 @@ std::uint64_t judge(const script& s, const yardstick& y, testimony& t, const fs:
     std::uint64_t none = 0;
     commit(st, next, none, nullptr);
   }
-  const auto findings = store::check_data_dir(dir);
+  const auto findings = store::check_data_dir(dir, any_text);
   if (!findings) wrong("the check cannot read it: " + findings.error().message);
   for (const auto& f : *findings)
     if (!f.ok()) wrong(f.id + " " + f.title + ": " + f.offenders.front());

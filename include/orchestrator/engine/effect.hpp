@@ -127,7 +127,18 @@ struct load_fired {
 };
 using lookup = std::variant<fetch, load_zone, load_instants, load_fired>;
 
+// ---- the start
+// -------------------------------------------------------------------------------------------------
+
+/// A row of the database that a start needs and that cannot be used.
+struct unusable_row {
+  std::string table;
+  std::string row;
+  std::string why;
+};
+
 struct effects {
+  std::optional<unusable_row> cannot_start;   ///< answer to `started`: nothing was begun, nothing may follow
   std::optional<mutation_batch> commit;       ///< hand to store::commit
   std::optional<output_batch> commit_output;  ///< hand to store::commit_output
   std::vector<output> outputs;

@@ -62,7 +62,7 @@ struct route {
   std::string pattern;  ///< "/api/v1/runs/{id}/cancel": {…} matches one segment
   http_handler handler;
   std::size_t max_body = limits::http_body;
-  bool json_body = true;  ///< a body must then be application/json (415 otherwise)
+  bool json_body = true;  ///< a body, and any POST, must then be application/json (415 otherwise)
 };
 
 /// Called before the handler with the head and, for a request with a body, before the body is read. A refusal
@@ -102,7 +102,7 @@ class http_server {
   virtual boost::system::result<std::uint16_t> listen(const std::string& host, std::uint16_t port) = 0;
   /// Starts accepting.
   virtual void start() = 0;
-  /// Stops accepting, lets answers in flight finish, closes WebSockets with 1001; at most `limit`.
+  /// Stops accepting, drops half requests, lets answers finish, closes WebSockets with 1001; at most `limit`.
   virtual asio::awaitable<void> stop(std::chrono::milliseconds limit) = 0;
   /// Every route, for the OpenAPI check and `405 Allow`.
   virtual std::vector<std::pair<std::string, std::string>> routes() const = 0;

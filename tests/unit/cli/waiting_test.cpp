@@ -49,10 +49,18 @@ TEST_CASE("what is no end of the command's own is 125") {
   CHECK(code_of(R"({"id":"r","state":"failed","reason":"rejected","attempts":[]})") == 125);
 }
 
-TEST_CASE("a wait without a limit never ends by itself, and one that cannot be read is refused") {
+TEST_CASE(
+    "a wait without a limit never ends by itself; one that cannot be read, or without a wait, is refused") {
   wait_flags flags;
   CHECK(flags.until() == steady_time::max());
   flags.wait_timeout = "90s";
+  CHECK_THROWS_AS(flags.until(), failure);
+  for (bool* waits : {&flags.wait, &flags.follow, &flags.always}) {
+    *waits = true;
+    CHECK(flags.until() > std::chrono::steady_clock::now());
+    *waits = false;
+  }
+  flags.wait = true;
   CHECK(flags.until() - std::chrono::steady_clock::now() > std::chrono::seconds{60});
   flags.wait_timeout = "soon";
   CHECK_THROWS_AS(flags.until(), failure);

@@ -190,3 +190,20 @@ TEST_CASE("a job_started of a legacy worker marks the attempt as running") {
   w.settle();
   CHECK(w.facts("event.custom") == 1);
 }
+
+TEST_CASE(
+    "each registration of a legacy worker gets the original's answer, and no error that it cannot know") {
+  world w;
+  legacy_worker worker(w);
+  worker.connect();
+  worker.form.hostname = "renamed";
+  worker.say(worker.form);
+  w.settle();
+  const auto& inbox = w.inbox[worker.session];
+  REQUIRE(inbox.size() == 2);
+  protocol::ack registered;
+  registered.registered = true;
+  for (const auto& m : inbox) CHECK(std::get<protocol::ack>(m.body) == registered);
+  CHECK(w.view().workers(w.mono()).at(0).worker.hostname == "renamed");
+  CHECK_FALSE(w.closed.contains(worker.session));
+}

@@ -198,3 +198,64 @@ TEST_CASE("the number of jobs and schedules is bounded") {
   const auto third = w.apply(job_named("c"));
   CHECK(w.answered<refusal>(third)->code == errc::limit);
 }
+
+TEST_CASE("a schedule that can never fire is refused, with the key that keeps it from it") {
+  world w;
+  w.zones["Asia/Hong_Kong"] = zone_table{"Asia/Hong_Kong", 8 * 3600, {}};
+  const auto today = static_cast<std::int32_t>(w.wall().time_since_epoch() / 24h);
+  day_calendar all{"all", "", 0x7f, {}, {}}, none{"none", "", 0, {}, {{0, 10}}};
+  const auto refused = [&](const schedule& s, const std::vector<day_calendar>& calendars = {}) {
+    job_definition d = job_named("never");
+    d.schedule = s;
+    apply_jobs in;
+    in.request = w.ask();
+    in.jobs = {job_named("other"), d};
+    in.calendars = calendars;
+    for (const bool dry : {true, false}) {
+      in.request = w.ask();
+      in.dry_run = dry;
+      w.give(in);
+      w.settle();
+      REQUIRE(w.answered<refusal>(in.request) != nullptr);
+      CHECK(w.answered<refusal>(in.request)->detail.find("Job never: its schedule never fires") == 0);
+      CHECK(w.disk.jobs.empty());
+      CHECK(w.disk.calendars.empty());
+    }
+    return w.answered<refusal>(in.request)->pointer;
+  };
+  schedule ended = *daily_in("UTC").schedule;
+  ended.end = today - 1;
+  CHECK(refused(ended) == "/1/schedule/end");
+  schedule rare;  // in ten years first, and to end in one
+  rare.kind = schedule_kind::interval;
+  rare.every = 24h * 3650;
+  rare.end = today + 365;
+  CHECK(refused(rare) == "/1/schedule/end");
+  schedule excluded = *daily_in("Asia/Hong_Kong").schedule;  // the zone is loaded first
+  excluded.exclude = {"all"};
+  CHECK(refused(excluded, {all}) == "/1/schedule/exclude");
+  schedule past = *daily_in("UTC").schedule;
+  past.include = {"none"};
+  CHECK(refused(past, {none}) == "/1/schedule/include");
+  past.end = today + 3;
+  CHECK(refused(past, {none}) == "/1/schedule/include");
+  schedule once;
+  once.kind = schedule_kind::once;
+  once.at = w.wall() + 48h;
+  once.end = today;
+  CHECK(refused(once) == "/1/schedule/end");
+}
+
+TEST_CASE("a schedule that has run out may be applied again as it is, but not anew") {
+  world w;
+  job_definition d = daily_in("UTC");
+  d.schedule->end = static_cast<std::int32_t>(w.wall().time_since_epoch() / 24h);
+  CHECK(w.answered<jobs_answer>(w.apply(d)) != nullptr);
+  w.advance(48h);
+  d.spec.args = "--fast";
+  CHECK(w.answered<jobs_answer>(w.apply(d)) != nullptr);
+  CHECK(w.disk.jobs.at("daily").job.version == 2);
+  CHECK(w.view().next_instants("daily", w.wall(), 5).value().empty());
+  d.schedule->hour = 13;
+  CHECK(w.answered<refusal>(w.apply(d)) != nullptr);
+}

@@ -494,3 +494,77 @@ TEST_CASE("a result whose output was lost says so in the history") {
   b.w.settle();
   CHECK(b.w.facts("attempt.output_lost") == 1);
 }
+
+TEST_CASE("a result that waited an hour shows when its process ended, not when it arrived") {
+  bench b;
+  b.w.advance(1s);
+  b.worker.start(b.offer);
+  b.w.settle();
+  const wall_time started = b.w.wall();
+  b.worker.drop();
+  b.w.restart(1h);
+  b.worker.form.unacked = {test_worker::ref(b.offer)};
+  b.worker.connect();
+  const auto seq = b.worker.finish(b.offer);  // says that it took 2 s
+  b.w.settle();
+  CHECK(b.worker.verdict(seq) == disposition::accepted);
+  CHECK(b.row().started_at == started);
+  CHECK(b.row().finished_at == started + 2s);
+  CHECK(b.w.stored(b.run).started_at == started);
+  CHECK(b.w.stored(b.run).finished_at == started + 2s);
+}
+
+TEST_CASE("an end lies between its start and its arrival, whatever a worker says of its duration") {
+  struct expected {
+    double says;
+    nanoseconds start,
+        end;  // both before the arrival, 10 s after a start that was told and 11 s after the offer
+    bool told;
+  };
+  const expected table[] = {
+      {2, 10s, 8s, true},         // the usual case
+      {0, 10s, 0s, true},         // not said
+      {-5, 10s, 0s, true},        // nonsense
+      {10.5, 10500ms, 0s, true},  // its start was told late
+      {1e300, 11s, 0s, true},     // longer than it was known
+      {2, 2s, 0s, false},         // its start was never told
+      {60, 11s, 0s, false},
+  };
+  for (const expected& e : table) {
+    CAPTURE(e.says);
+    CAPTURE(e.told);
+    bench b;
+    b.w.advance(1s);
+    if (e.told) b.worker.start(b.offer);
+    b.w.advance(10s);
+    auto result = b.worker.result_for(b.offer, result_status::success);
+    result.duration_seconds = e.says;
+    b.worker.say(result, 0xabc);
+    b.w.settle();
+    const auto before = [&](nanoseconds by) {
+      return b.w.wall() - std::chrono::duration_cast<milliseconds>(by);
+    };
+    CHECK(b.row().started_at == before(e.start));
+    CHECK(b.row().finished_at == before(e.end));
+    CHECK(b.w.stored(b.run).started_at == before(e.start));
+    CHECK(b.w.stored(b.run).finished_at == before(e.end));
+  }
+}
+
+TEST_CASE("a run that was tried again began with its first attempt and ends with its last") {
+  bench b(retrying(2));
+  b.w.advance(1s);
+  b.worker.start(b.offer);
+  const wall_time began = b.w.wall();
+  b.w.advance(5s);
+  b.worker.finish(b.offer, result_status::failure);
+  b.w.advance(12s);
+  const auto second = b.worker.take_offer();
+  b.worker.start(second);
+  const wall_time again = b.w.wall();
+  b.w.advance(20s);
+  b.worker.finish(second);
+  b.w.settle();
+  CHECK(b.w.stored(b.run).started_at == began);
+  CHECK(b.w.stored(b.run).finished_at == again + 2s);
+}

@@ -200,3 +200,69 @@ TEST_CASE("a worker can be forgotten when it is gone and holds nothing") {
   CHECK(w.disk.workers.empty());
   CHECK(w.view().workers(w.mono()).empty());
 }
+
+TEST_CASE("a registration that lists a lease twice is refused, in one list or in two, and decides nothing") {
+  const auto list_of = [](protocol::worker_register& r, int which) -> auto& {
+    return which == 0 ? r.running : which == 1 ? r.unacked : r.lost;
+  };
+  for (int first = 0; first < 3; ++first) {
+    for (int second = first; second < 3; ++second) {
+      CAPTURE(first);
+      CAPTURE(second);
+      world w;
+      test_worker worker(w);
+      worker.connect();
+      const run_id run = w.run(command_spec());
+      const auto offer = worker.take_offer();
+      worker.drop();
+      list_of(worker.form, first).push_back(test_worker::ref(offer));
+      list_of(worker.form, second).push_back(test_worker::ref(offer));
+      worker.connect();
+      REQUIRE(worker.received<protocol::error_message>().size() == 1);
+      CHECK(worker.received<protocol::error_message>()[0].detail.find("Lease 1 is listed twice") == 0);
+      CHECK(worker.closed(4002));
+      CHECK(w.attempts_of(run).front().state == attempt_state::accepted);
+    }
+  }
+}
+
+TEST_CASE("after a restart a worker is shown by when it was last heard, and at best as stale") {
+  world w;
+  test_worker away(w, "away", 1), near(w, "near", 2), there(w, "there", 3), gone(w, "gone", 4);
+  for (test_worker* worker : {&away, &near, &there, &gone}) worker->connect();
+  w.advance(10s);
+  gone.beat();
+  gone.drop();
+  w.advance(100s);
+  for (test_worker* worker : {&away, &near, &there}) worker->beat();
+  away.drop();
+  w.advance(60s);
+  near.beat();
+  near.drop();
+  there.beat();
+  w.settle();
+  w.restart(30s);
+  w.settle();
+  const auto state = [&](const char* name) {
+    for (const auto& s : w.view().workers(w.mono())) {
+      if (s.worker.worker_id == name) return s.state;
+    }
+    FAIL("no such worker");
+    return protocol::presence::online;
+  };
+  using protocol::presence;
+  CHECK(state("gone") == presence::offline);  // 190 s ago
+  CHECK(state("away") == presence::stale);    // 90 s ago
+  CHECK(state("near") == presence::stale);    // 30 s ago
+  CHECK(state("there") == presence::stale);   // its connection ended with us
+  w.advance(100s);
+  CHECK(state("away") == presence::offline);
+  CHECK(state("near") == presence::stale);
+  w.advance(60s);
+  CHECK(state("near") == presence::offline);
+  CHECK(state("there") == presence::stale);
+  w.advance(21s);
+  CHECK(state("there") == presence::offline);
+  near.connect();
+  CHECK(state("near") == presence::online);
+}

@@ -1,5 +1,6 @@
-// The first start after `server restore` (rule 10): what the lost database did since the backup is not known,
-// and nothing of it may happen a second time.
+// What a start makes of what the store found. Rows that cannot be used end it; and the first start after
+// `server restore` (rule 10): what the lost database did since the backup is not known, and nothing of it may
+// happen a second time.
 #include <doctest/doctest.h>
 
 #include "support/engine_script.hpp"
@@ -29,7 +30,65 @@ void put_back(world& w, const fake_disk& backup, nanoseconds away = 1min) {
   w.settle();
 }
 
+/// A database with one run, one job whose schedule names a calendar, and that calendar.
+snapshot sound_database() {
+  world w;
+  apply_jobs in;
+  in.request = w.ask();
+  in.calendars.push_back({"holidays", "", 1, {}, {}});
+  job_definition d;
+  d.name = "nightly";
+  d.spec = command_spec();
+  d.schedule = schedule{};
+  d.schedule->kind = schedule_kind::daily;
+  d.schedule->exclude = {"holidays"};
+  in.jobs.push_back(d);
+  w.give(in);
+  w.run(script_spec());
+  return w.disk.reopen(w.wall());
+}
+
+/// Which row a start on `s` stops at, and why; nothing if it does not.
+std::optional<unusable_row> refused_row(const snapshot& s) {
+  orchestrator::engine::engine core{config{}};
+  const effects e = core.step({mono_time{1h}, {}}, started{s, 1});
+  if (e.cannot_start) {
+    CHECK_FALSE(e.commit.has_value());
+    CHECK(e.outputs.empty());
+  }
+  return e.cannot_start;
+}
+
 }  // namespace
+
+TEST_CASE("a start stops at the first row that it cannot use, and names it") {
+  const snapshot sound = sound_database();
+  REQUIRE_FALSE(refused_row(sound).has_value());
+  REQUIRE(sound.specs.size() == 1);
+  const auto check = [&](const auto& damage, const std::string& table, const std::string& row,
+                         const std::string& why) {
+    snapshot s = sound;
+    damage(s);
+    const auto refused = refused_row(s);
+    REQUIRE(refused.has_value());
+    CHECK(refused->table == table);
+    CHECK(refused->row == row);
+    INFO(refused->why);
+    CHECK(refused->why.find(why) != std::string::npos);
+  };
+  const std::string spec = std::to_string(sound.specs[0].id.value);
+  check([](snapshot& s) { s.specs[0].text = "{\"script\":"; }, "specs", spec, "byte");
+  check([](snapshot& s) { s.specs[0].text = R"({"script":"a.sh","moon":"full"})"; }, "specs", spec, "moon");
+  check([](snapshot& s) { s.specs.clear(); }, "specs", spec, "it is missing, and run");
+  check([](snapshot& s) { s.jobs[0].text.resize(9); }, "job_versions", "nightly version 1", "byte");
+  check([](snapshot& s) { s.jobs[0].text = R"({"name":"nightly"})"; }, "job_versions", "nightly version 1",
+        "nothing says what to run");
+  check([](snapshot& s) { s.jobs[0].text = R"({"name":"hourly","command":["true"]})"; }, "job_versions",
+        "nightly version 1", "it is the definition of hourly");
+  check([](snapshot& s) { s.calendars[0].text = "[]"; }, "calendars", "holidays", "object");
+  check([](snapshot& s) { s.calendars.clear(); }, "job_versions", "nightly version 1",
+        "the calendar holidays that it names is not there");
+}
 
 TEST_CASE(
     "row 36: after a restore no lease is issued twice, and results the backup cannot know stay unknown") {

@@ -109,6 +109,8 @@ TEST_CASE("every guard answers with its status as a problem, and closes when fra
       {"unknown method", "FOO /things HTTP/1.1\r\n" + host + "\r\n", 501, false},
       {"lower case", "get /things HTTP/1.1\r\n" + host + "\r\n", 501, false},
       {"no type", post + "Content-Length: 2\r\n\r\n{}", 415, true},
+      {"no type and no body", post + "Content-Length: 0\r\n\r\n", 415, true},
+      {"wrong type and no body", post + "Content-Type: text/plain\r\nContent-Length: 0\r\n\r\n", 415, true},
       {"wrong type", post + "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415, true},
       {"utf-16", post + "Content-Type: application/json; charset=utf-16\r\nContent-Length: 2\r\n\r\n{}", 415,
        true},
@@ -149,7 +151,7 @@ TEST_CASE("bodies up to the limit of their route arrive whole") {
   CHECK_FALSE(got.closed);
   const std::string text = "POST /text HTTP/1.1\r\n" + host + "Content-Length: 2\r\n\r\nhi";
   CHECK(status_of(ask(world, server, text).answer) == 200);
-  const std::string empty = "POST /things HTTP/1.1\r\n" + host + "Content-Length: 0\r\n\r\n";
+  const std::string empty = "POST /things HTTP/1.1\r\n" + host + json_type + "Content-Length: 0\r\n\r\n";
   CHECK(status_of(ask(world, server, empty).answer) == 200);
 }
 

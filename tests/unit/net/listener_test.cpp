@@ -172,6 +172,52 @@ TEST_CASE("stop closes idle connections at once and lets an answer in flight fin
   world.run(scenario());
 }
 
+TEST_CASE("stop drops whoever has not sent a whole request, before it waits for anybody") {
+  net_world world;
+  http_test_server server(world);
+  bool asked = false, answer_now = false, stopped = false;
+  const auto slow = [&](http_request) -> awaitable<http_response> {
+    asked = true;
+    co_await eventually(world.io, [&] { return answer_now; });
+    co_return http_response{};
+  };
+  server.server->add(route{"GET", "/slow", slow});
+  server.start();
+  const auto stop = [&]() -> awaitable<void> {
+    co_await server.server->stop(10s);
+    stopped = true;
+  };
+  const auto scenario = [&]() -> awaitable<void> {
+    const std::string posting =
+        "POST /things HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    raw_peer silent(world.io), half_head(world.io), half_body(world.io), second(world.io), busy(world.io);
+    for (raw_peer* peer : {&silent, &half_head, &half_body, &second, &busy})
+      co_await peer->connect(server.port);
+    co_await half_head.send("GET /things HTTP/1.1\r\nHos");
+    co_await half_body.send(posting + "Content-Length: 10\r\nExpect: 100-continue\r\n\r\n");
+    co_await half_body.read_until("100 Continue\r\n\r\n");
+    half_body.received.clear();
+    co_await half_body.send("12345");
+    co_await second.send(get_things);
+    co_await second.read_answer();
+    co_await second.send("GET /th");
+    co_await busy.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    co_await eventually(world.io, [&] { return asked; });
+    asio::co_spawn(world.io, stop(), asio::detached);
+    for (raw_peer* peer : {&silent, &half_head, &half_body, &second}) {
+      co_await peer->read_to_end();
+      CHECK(peer->received == "");
+    }
+    CHECK_FALSE(stopped);  // the answer in flight is waited for
+    answer_now = true;
+    co_await busy.read_to_end();
+    CHECK(status_of(busy.received) == 200);
+    busy.socket.close();
+    co_await eventually(world.io, [&] { return stopped; });
+  };
+  world.run(scenario());
+}
+
 TEST_CASE("stop gives up on an answer that does not come within its limit") {
   net_world world;
   http_test_server server(world);

@@ -767,6 +767,21 @@ TEST_CASE("the server's stop closes its WebSockets with 1001") {
   CHECK(server.seen.closed.size() == 1);
 }
 
+TEST_CASE("the server's stop waits for no goodbye longer than its limit") {
+  websocket_options options = quick();
+  options.close_timeout = 1h;
+  net_world world;
+  ws_test_server server(world, options);
+  raw_peer peer(world.io);
+  const auto ignore = [&]() -> awaitable<void> {
+    co_await raw_upgrade(peer, server.port);
+    co_await server.server->stop(50ms);
+    co_await peer.read_to_end();
+  };
+  world.run(ignore());
+  CHECK(close_code_in(peer.received) == 1001);
+}
+
 TEST_CASE("upgrades are refused as plain HTTP answers") {
   net_world world;
   ws_test_server server(world);

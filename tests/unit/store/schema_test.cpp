@@ -1,6 +1,7 @@
 // Databases that earlier versions of this program wrote must open for ever. One small pair of files per
 // schema version is kept in tests/support/fixtures; to make the one of a new version, run this program once
-// with ORCHESTRATOR_WRITE_FIXTURE set to that directory.
+// with ORCHESTRATOR_WRITE_FIXTURE set to that directory. What is in them a coordinator can carry on with:
+// unit/server/upgrade_test.cpp starts one on each, and integration/upgrade_test.py the whole program.
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -28,19 +29,54 @@ std::string name_of(const char* half, int version) {
   return std::string{half} + "_v" + std::to_string(version) + ".db";
 }
 
+constexpr const char* spec_text =
+    R"({"command":["true"],"env":{"REGION":"eu"},"timeout":"30m","priority":5,"tags":{"team":"data"},)"
+    R"("retry":{"backoff":"20s"}})";
+constexpr const char* job_text =
+    R"({"name":"nightly","description":"Sums up the day","command":["true"],"env":{"REGION":"eu"},)"
+    R"("timeout":"30m","priority":5,"tags":{"team":"data"},"retry":{"backoff":"20s"},)"
+    R"("schedule":{"cron":"0 3 1 1 *","time_zone":"Europe/Berlin","catch_up":"none"}})";
+
 run fixture_run(std::uint64_t n) {
   run r = sample_run(n);
-  r.reason = n % 2 == 0 ? "exit_code" : "";
-  r.state = n % 2 == 0 ? run_state::failed : run_state::queued;
-  if (n % 2 == 0) r.finished_at = day_zero + 1min;
-  r.attempts = n % 2 == 0 ? 1 : 0;
+  r.job = "nightly";
+  r.job_version = 4;
   return r;
 }
 
-attempt fixture_attempt(std::uint64_t n) {
-  attempt a = sample_attempt(n, fixture_run(n));
+run waiting_run() { return fixture_run(1); }
+
+/// Made by the schedule's instant at day_zero.
+run failed_run() {
+  run r = fixture_run(2);
+  r.state = run_state::failed;
+  r.reason = "exit_code";
+  r.instant = day_zero;
+  r.started_at = day_zero + 1s;
+  r.finished_at = day_zero + 1min;
+  r.attempts = r.failures = 1;
+  r.deciding_lease = lease_id{2};
+  return r;
+}
+
+/// Since schema 3: waits for the end of waiting_run.
+run following_run() {
+  run r = fixture_run(3);
+  r.job = "report";
+  r.job_version = 0;
+  r.after = {{id_number(1), after_condition::any}};
+  return r;
+}
+
+attempt failed_attempt() {
+  attempt a = sample_attempt(2, failed_run());
   a.state = attempt_state::failed;
+  a.number = 1;
+  a.reason = "exit_code";
   a.exit_code = 3;
+  a.started_at = day_zero + 1s;
+  a.finished_at = day_zero + 1min;
+  a.duration_seconds = 59;
   a.output_bytes = {{"stdout", 5}};
   return a;
 }
@@ -54,14 +90,16 @@ void write_fixture(const fs::path& to) {
     job j;
     j.name = "nightly";
     j.version = 4;
+    j.created_at = j.updated_at = j.schedule_anchor = day_zero;
+    j.cursor = day_zero;
     worker w;
     w.worker_id = "worker-1";
     w.labels = {{"gpu", "a100"}};
     opened->store_ptr->commit(
         {1,
-         {put_spec{spec_id{1}, R"({"command":["true"]})"}, put_run{fixture_run(1)}, put_run{fixture_run(2)},
-          put_attempt{fixture_attempt(2)}, put_job{j, R"({"name":"nightly"})"}, put_worker{w},
-          put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "0 3 * * *", 1, std::nullopt},
+         {put_spec{spec_id{1}, spec_text}, put_run{waiting_run()}, put_run{failed_run()},
+          put_run{following_run()}, put_attempt{failed_attempt()}, put_job{j, job_text}, put_worker{w},
+          put_instant{"nightly", day_zero, instant_outcome::ran, id_number(2), "", 1, std::nullopt},
           put_calendar{"holidays", R"({"name":"holidays","days":["12-25"]})", day_zero},
           put_idempotency{"key", 9, id_number(1)}, put_fact{sample_fact(1)},
           put_lease_hole{lease_id{90}, lease_id{100}}, put_queue{{"etl", true, 2, rate_limit{3, 60s}, 1}}}});
@@ -94,23 +132,25 @@ TEST_CASE("databases of every earlier schema version open with what is in them")
     CHECK(s.term == 2);
     CHECK(s.last_number == 1);
     CHECK(s.lease_counter == lease_id{100});
-    CHECK(s.runs == std::vector<run>{fixture_run(1)});
+    std::vector<run> unfinished{waiting_run()};
+    if (version >= 3) unfinished.push_back(following_run());  // version 3 brought `after`
+    CHECK(s.runs == unfinished);
     REQUIRE(s.jobs.size() == 1);
-    CHECK(s.jobs[0].text == R"({"name":"nightly"})");
+    CHECK(s.jobs[0].text == job_text);
+    CHECK(s.jobs[0].job.cursor == day_zero);
     REQUIRE(s.workers.size() == 1);
     CHECK(s.workers[0].labels.at("gpu") == "a100");
-    CHECK(s.instants.at("nightly") == std::vector<stored_instant>{{day_zero, instant_outcome::ran,
-                                                                   id_number(2), "0 3 * * *", 1, day_zero}});
+    CHECK(s.instants.at("nightly") ==
+          std::vector<stored_instant>{{day_zero, instant_outcome::ran, id_number(2), "", 1, day_zero}});
     CHECK(s.calendars.size() == (version == 1 ? 0 : 1));
     CHECK(s.queues.size() == (version < 2 ? 0 : 1));  // version 2 brought queues
     std::atomic<bool> asked{false};
     bool checked = false;
     opened->store_ptr->read([&](reader& q) {
       const auto failed = q.find_run(id_number(2));
-      checked = failed && failed->run == fixture_run(2) &&
-                failed->attempts == std::vector<attempt>{fixture_attempt(2)} &&
-                failed->spec_text == R"({"command":["true"]})" &&
-                q.fetch_key("key").key_run == id_number(1) &&
+      checked = failed && failed->run == failed_run() &&
+                failed->attempts == std::vector<attempt>{failed_attempt()} &&
+                failed->spec_text == spec_text && q.fetch_key("key").key_run == id_number(1) &&
                 q.last_facts(1).front().fact == sample_fact(1) &&
                 q.read_output(lease_id{2}, "stdout", 0, 10).data == "hello";
       asked = true;
