@@ -118,7 +118,7 @@ test('an edited job keeps what the form does not know, and a change in between i
   });
 });
 
-test('a token is asked for once, a wrong one is refused with the reason, and the address does not keep it', async () => {
+test('a token is asked for once, a wrong one refused with the reason, and no address keeps it', async () => {
   const context = await browser.newContext();
   const page = await context.newPage();
   await page.goto(world.url + '/runs?state=failed');
@@ -385,7 +385,7 @@ test('a log of 100,000 lines draws few rows, follows, stops on scrolling up, and
   });
 });
 
-test('runs are filtered by the address, grow without moving, are retried by filter and cancelled by choice', async () => {
+test('runs are filtered by the address, grow without moving, are retried and cancelled in bulk', async () => {
   const own = await World.with_worker();
   try {
     for (let i = 0; i < 120; ++i) await own.api('POST', '/runs', { name: `old-${i}`, hold: true, command: ['true'] });
