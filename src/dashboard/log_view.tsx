@@ -121,7 +121,7 @@ async function download(id: string, number: number, only: string): Promise<void>
 export function LogView({ id, attempts }: { id: string; attempts: attempt[] }) {
   const [chosen, set_chosen] = useState<number | null>(null); // null: the newest
   const [only, set_only] = useState<stream | 'both'>('both');
-  const [wrapped, set_wrapped] = useState(false);
+  const [wrapped, set_wrapped] = useState(innerWidth < 720);
   const [wanted, set_wanted] = useState('');
   const [hit, set_hit] = useState(-1);
   const [scroll, set_scroll] = useState(0);

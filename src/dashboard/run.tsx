@@ -139,7 +139,7 @@ function Timeline({ of }: { of: run }) {
       })}
       <div class="scale">
         <span>{absolute(of.submitted_at, zone.value === 'utc')}</span>
-        <span>{coarse(span / 1000)}</span>
+        <span>{is_final(of) ? duration(span / 1000) : coarse(span / 1000)}</span>
       </div>
     </div>
   );

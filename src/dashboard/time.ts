@@ -27,11 +27,11 @@ export function coarse(seconds: number): string {
   return seconds < 1 ? '0 s' : seconds < 10 ? `${Math.floor(seconds)} s` : duration(Math.floor(seconds));
 }
 
-/// Where a moment lies seen from `now`: "3 m ago", "in 2 h 5 m", "just now".
+/// Where a moment lies seen from `now`: "3 m ago", "in 2 h 5 m", "just now". What is past is told in one unit.
 export function relative(at: number, now: number): string {
   const seconds = (at - now) / 1000;
   if (Math.abs(seconds) < 1) return 'just now';
-  return seconds > 0 ? `in ${coarse(seconds)}` : `${coarse(-seconds)} ago`;
+  return seconds > 0 ? `in ${coarse(seconds)}` : `${coarse(-seconds).split(' ').slice(0, 2).join(' ')} ago`;
 }
 
 const two = (n: number) => String(n).padStart(2, '0');
