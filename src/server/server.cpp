@@ -19,6 +19,7 @@
 #include "api.hpp"
 #include "auth.hpp"
 #include "coordinator.hpp"
+#include "dashboard.hpp"
 
 namespace orchestrator::server {
 namespace {
@@ -123,10 +124,13 @@ void daemon::add_routes() {
   add_why_routes(*http_, api_);
   add_event_routes(*http_, api_);
   add_system_routes(*http_, api_);
-  http_->set_access_check([this](const net::http_request& head, const net::route*) -> std::optional<refusal> {
-    if (head.path == "/healthz" || head.path == "/readyz") return std::nullopt;
-    return auth_.check_api(head);
-  });
+  add_dashboard_routes(*http_);
+  http_->set_access_check(
+      [this](const net::http_request& head, const net::route* matched) -> std::optional<refusal> {
+        if (head.path == "/healthz" || head.path == "/readyz") return std::nullopt;
+        if (matched != nullptr && is_dashboard_route(*matched)) return std::nullopt;
+        return auth_.check_api(head);
+      });
   net::websocket_endpoint workers;
   workers.path = "/ws/heartbeat";
   workers.options = options_.websocket;

@@ -1,0 +1,111 @@
+// A command line as words and back, `k=v` lines as an object and back, and a run as the command that starts it
+// again. Pure.
+
+/// Words as a POSIX shell splits them, without any expansion; null when a quotation does not end.
+export function split_words(line: string): string[] | null {
+  const words: string[] = [];
+  let word: string | null = null;
+  let quote = '';
+  for (let i = 0; i < line.length; ++i) {
+    const c = line[i];
+    if (quote === "'") {
+      if (c === "'") quote = '';
+      else word += c;
+    } else if (c === '\\') {
+      if (i + 1 >= line.length) return null;
+      const next = line[++i];
+      word = (word ?? '') + (quote === '"' && !'"\\$`'.includes(next) ? '\\' + next : next);
+    } else if (quote === '"') {
+      if (c === '"') quote = '';
+      else word += c;
+    } else if (c === '"' || c === "'") {
+      quote = c;
+      word ??= '';
+    } else if (/\s/.test(c)) {
+      if (word !== null) words.push(word);
+      word = null;
+    } else {
+      word = (word ?? '') + c;
+    }
+  }
+  if (quote !== '') return null;
+  if (word !== null) words.push(word);
+  return words;
+}
+
+export function quote_word(word: string): string {
+  if (/^[A-Za-z0-9_@%+=:,./-]+$/.test(word)) return word;
+  return "'" + word.replaceAll("'", "'\\''") + "'";
+}
+
+export function join_words(words: string[]): string {
+  return words.map(quote_word).join(' ');
+}
+
+/// Lines `name=value`; the first line that is none is told.
+export function parse_pairs(text: string): { pairs: Record<string, string>; bad: string | null } {
+  const pairs: Record<string, string> = {};
+  for (const line of text.split('\n')) {
+    if (line.trim() === '') continue;
+    const at = line.indexOf('=');
+    if (at < 1) return { pairs, bad: line };
+    pairs[line.slice(0, at).trim()] = line.slice(at + 1);
+  }
+  return { pairs, bad: null };
+}
+
+export function format_pairs(pairs: Record<string, unknown> | undefined): string {
+  return Object.entries(pairs ?? {})
+    .map(([k, v]) => `${k}=${v}`)
+    .join('\n');
+}
+
+interface started {
+  job: string;
+  job_version: number | null;
+  args: string | null;
+  spec: Record<string, any> | null;
+}
+
+/// The command that starts the same once more. What a flag cannot say is left out, and said behind a #.
+export function command_of(run: started): string {
+  if (run.job_version !== null) {
+    return (
+      `orchestrator job run ${quote_word(run.job)}` + (run.args === null ? '' : ` --args ${quote_word(run.args)}`)
+    );
+  }
+  const spec = run.spec ?? {};
+  const said = [
+    'script',
+    'args',
+    'command',
+    'cwd',
+    'env',
+    'timeout',
+    'queue',
+    'priority',
+    'tags',
+    'at_most_once',
+    'retry',
+    'requires',
+  ];
+  const words = ['orchestrator', 'submit', '--name', run.job];
+  const add = (flag: string, value: unknown) => {
+    if (value !== undefined) words.push(flag, String(value));
+  };
+  add('--cwd', spec.cwd);
+  add('--timeout', spec.timeout);
+  add('--queue', spec.queue);
+  add('--priority', spec.priority);
+  for (const [k, v] of Object.entries(spec.env ?? {})) add('--env', `${k}=${v}`);
+  for (const [k, v] of Object.entries(spec.tags ?? {})) add('--tag', `${k}=${v}`);
+  for (const [k, v] of Object.entries(spec.requires?.labels ?? {})) add('--require', `${k}=${v}`);
+  if (spec.retry?.max_attempts) add('--retries', spec.retry.max_attempts - 1);
+  add('--backoff', spec.retry?.backoff);
+  if (spec.at_most_once) words.push('--at-most-once');
+  add('--script', spec.script);
+  add('--args', spec.args);
+  if (spec.command) words.push('--', ...spec.command);
+  const unsaid = Object.keys(spec).filter(key => !said.includes(key));
+  return join_words(words) + (unsaid.length === 0 ? '' : `  # without: ${unsaid.join(', ')}`);
+}
