@@ -78,7 +78,7 @@ struct run {
   std::optional<wall_time> instant;      ///< the schedule's instant that made it
   std::optional<wall_time> not_before;   ///< --at, --in, or the end of a backoff
   std::optional<wall_time> started_at;   ///< first attempt's start
-  std::optional<wall_time> finished_at;  ///< when it became final
+  std::optional<wall_time> finished_at;  ///< its deciding attempt's end, or when it was decided without one
   int failures = 0;                      ///< failed and timed-out attempts
   int losses = 0;                        ///< lost attempts
   int rejections = 0;                    ///< rejected and not_started attempts
@@ -102,7 +102,7 @@ struct attempt {
   std::string reason;
   wall_time offered_at{};
   std::optional<wall_time> started_at;
-  std::optional<wall_time> finished_at;
+  std::optional<wall_time> finished_at;  ///< when its process ended, as its worker measured, or was given up
   std::optional<int> exit_code;
   std::optional<int> signal;
   std::optional<std::int64_t> max_rss_bytes;
