@@ -416,22 +416,13 @@ bool dispatcher::may_wait_there(const requirement_class& c) const {
   });
 }
 
-std::optional<std::string> dispatcher::check_limiter(const limiter& l) const {
+std::optional<std::string> dispatcher::check_limiter(const limiter& l, const users_of_limit& seen) const {
   if (l.kind == limiter_kind::lock && l.alone > 0 && l.running != 1) return "a lock is held twice";
-  std::uint32_t users = 0;
-  bool tries = false;  // one of those it concerns is about to be looked at, and wakes the next
-  for (const auto& [what, c] : classes_) {
-    const bool uses =
-        std::any_of(c->uses.begin(), c->uses.end(), [&](const limit_use& u) { return u.what == &l; });
-    users += uses ? 1 : 0;
-    tries = tries || (uses && c->open_at);
-    if ((c->waits_at == &l) != l.waiting.contains({c->waits_as.first, c->waits_as.second, c.get()}))
-      return "a class waits at a limit that does not know it";
-  }
-  if (users != l.users) return "a limit miscounts those who refer to it";
+  if (seen.waiting != l.waiting.size()) return "a class waits at a limit that does not know it";
+  if (seen.all != l.users) return "a limit miscounts those who refer to it";
   if (l.refill.has_value() != refills_.contains({l.refill.value_or(mono_time{}), const_cast<limiter*>(&l)}))
     return "a refill is filed wrongly";
-  if (l.waiting.empty() || tries || l.refill) return std::nullopt;
+  if (l.waiting.empty() || seen.tries || l.refill) return std::nullopt;
   const auto& [priority, id, first] = *l.waiting.begin();
   for (const limit_use& u : first->uses) {
     if (u.what == &l && !is_closed(u, {priority, id}, clock_))
@@ -459,7 +450,17 @@ std::unordered_map<const limiter*, std::size_t> dispatcher::ready_by_queue() con
 }
 
 std::optional<std::string> dispatcher::check() const {
+  std::unordered_map<const limiter*, users_of_limit> seen;
   for (const auto& [what, c] : classes_) {
+    for (const limit_use& u : c->uses) {
+      ++seen[u.what].all;
+      seen[u.what].tries |= c->open_at.has_value();
+    }
+    if (limiter* l = c->waits_at; l != nullptr) {
+      ++seen[l].waiting;
+      if (!l->waiting.contains({c->waits_as.first, c->waits_as.second, c.get()}))
+        return "a class waits at a limit that does not know it";
+    }
     std::size_t size = 0;
     for (const auto& [priority, queue] : c->queues) {
       if (queue.empty()) return "an empty queue was kept in a requirement class";
@@ -477,7 +478,7 @@ std::optional<std::string> dispatcher::check() const {
       return "an open class has another head";
   }
   for (const auto& [key, l] : limiters_) {
-    if (auto wrong = check_limiter(l)) return wrong;
+    if (auto wrong = check_limiter(l, seen[&l])) return wrong;
   }
   for (const auto& [place, w] : free_) {
     if (w->capacity.place != place) return "a worker stands in the wrong place of the free line";

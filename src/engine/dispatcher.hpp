@@ -181,7 +181,13 @@ class dispatcher {
   void leave_line(requirement_class& c);
   void wake(limiter& l);
   void unblock(requirement_class& c);
-  std::optional<std::string> check_limiter(const limiter& l) const;
+  /// What the classes say of one limit.
+  struct users_of_limit {
+    std::uint32_t all = 0;
+    std::size_t waiting = 0;
+    bool tries = false;  ///< one of them is about to be looked at, and wakes the next
+  };
+  std::optional<std::string> check_limiter(const limiter& l, const users_of_limit& seen) const;
   bool class_fits(requirement_class& c, const worker_entry& w);
   run_entry* head(const requirement_class& c) const;
   void refresh(requirement_class& c);

@@ -1,23 +1,29 @@
 // JSON text of facts. See facts.hpp.
 #include "facts.hpp"
 
+#include <algorithm>
+
 namespace orchestrator::engine {
 namespace {
 
 void append_quoted(std::string& out, std::string_view text) {
   static constexpr char digits[] = "0123456789abcdef";
+  const auto is_special = [](char c) {
+    return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+  };
   out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
+  for (auto at = text.begin(); at != text.end();) {
+    const auto plain = std::find_if(at, text.end(), is_special);
+    out.append(at, plain);
+    if ((at = plain) == text.end()) break;
+    const auto byte = static_cast<unsigned char>(*at++);
+    if (byte >= 0x20) {
       out += '\\';
-      out += c;
-    } else if (byte < 0x20) {
+      out += static_cast<char>(byte);
+    } else {
       out += "\\u00";
       out += digits[byte >> 4];
       out += digits[byte & 15];
-    } else {
-      out += c;
     }
   }
   out += '"';

@@ -128,7 +128,8 @@ spec_entry& intern_spec(core& c, const run_spec& spec, std::string_view name) {
   const std::string group = group_of(spec, name);
   const auto is_same = [&](const spec_entry& s) { return s.group == group && s.spec == spec; };
   if (c.last_ad_hoc != nullptr && is_same(*c.last_ad_hoc)) return *c.last_ad_hoc;
-  const std::uint64_t hash = hash64(protocol::encode_spec(spec));
+  std::string text = protocol::encode_spec(spec);
+  const std::uint64_t hash = hash64(text);
   const auto [first, last] = c.specs_by_hash.equal_range(hash);
   for (auto at = first; at != last; ++at) {
     if (is_same(*at->second)) return *(c.last_ad_hoc = at->second);
@@ -138,6 +139,7 @@ spec_entry& intern_spec(core& c, const run_spec& spec, std::string_view name) {
   fresh->spec = spec;
   fresh->group = group;
   fresh->text_hash = hash;
+  fresh->first_text = std::move(text);
   if (!spec.builtin.empty()) fresh->average_seconds = 0;
   spec_entry& s = *fresh;
   c.specs_by_hash.emplace(hash, &s);
@@ -148,7 +150,10 @@ spec_entry& intern_spec(core& c, const run_spec& spec, std::string_view name) {
 void hold_spec(core& c, spec_entry& s) {
   // Written again whenever the first run in memory refers to it: retention may have removed the row
   // meanwhile.
-  if (s.runs++ == 0) c.step.first.emplace_back(put_spec{s.id, protocol::encode_spec(s.spec)});
+  if (s.runs++ != 0) return;
+  std::string text = std::exchange(s.first_text, {});
+  if (text.empty()) text = protocol::encode_spec(s.spec);
+  c.step.first.emplace_back(put_spec{s.id, std::move(text)});
 }
 
 void drop_spec(core& c, spec_entry& s) {

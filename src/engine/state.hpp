@@ -41,6 +41,7 @@ struct spec_entry {
   run_spec spec;
   std::string group;  ///< the runs' name, if the specification limits runs of one name; else empty
   std::uint64_t text_hash = 0;
+  std::string first_text;        ///< as it was found by; gone when its row has been written once
   std::uint32_t runs = 0;        ///< runs in memory that refer to it
   std::uint32_t holders = 0;     ///< job versions that refer to it
   std::uint32_t idle_marks = 0;  ///< its places in core::idle_specs

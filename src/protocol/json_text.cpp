@@ -24,6 +24,8 @@
 namespace orchestrator::protocol {
 namespace {
 
+constexpr std::size_t usual_text = 240;  // most documents are shorter, so that writing one allocates once
+
 std::string_view view(json::string_view s) { return {s.data(), s.size()}; }
 
 // The keys of every object that is still open, innermost last. Keys are compared when their object ends, so
@@ -354,6 +356,7 @@ result<json::value> parse_json(std::string_view text) {
 
 std::string write_json(const json::value& v) {
   std::string out;
+  out.reserve(usual_text);
   append_value(out, v);
   return out;
 }

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <orchestrator/base/ids.hpp>
-#include <orchestrator/protocol/definitions.hpp>
 
 namespace orchestrator::sim {
 namespace {
@@ -60,13 +59,12 @@ void admission_oracle::take(const put_run& m) {
 }
 
 void admission_oracle::take(const put_job& m) {
-  const auto parsed = protocol::parse_json(m.text);
-  const auto definition = parsed ? protocol::decode_job(*parsed) : result<job_definition>(parsed.error());
+  const job_definition* definition = book_.job(m.text);
   job_facts& j = jobs_[m.job.name];
   j.paused = m.job.paused;
   j.changes = true;
   j.overlap.reset();
-  if (definition && definition->schedule) j.overlap = definition->schedule->overlap;
+  if (definition != nullptr && definition->schedule) j.overlap = definition->schedule->overlap;
 }
 
 admission_oracle::finding admission_oracle::observe(const mutation_batch& batch, nanoseconds now,
@@ -77,7 +75,7 @@ admission_oracle::finding admission_oracle::observe(const mutation_batch& batch,
   // Whatever ended in this step is over for those that begin in it.
   for (const mutation& m : batch.mutations) {
     if (const auto* s = std::get_if<put_spec>(&m)) {
-      if (auto read = protocol::decode_spec(s->text)) specs_[s->id] = std::move(*read);
+      if (const run_spec* read = book_.spec(s->text)) specs_[s->id] = *read;
     } else if (const auto* r = std::get_if<put_run>(&m)) {
       take(*r);
     } else if (const auto* j = std::get_if<put_job>(&m)) {
@@ -356,7 +354,7 @@ void admission_oracle::reload(const snapshot& from, bool buckets_hold, nanosecon
   live_.clear();
   jobs_.clear();
   for (const stored_spec& s : from.specs) {
-    if (auto read = protocol::decode_spec(s.text)) specs_[s.id] = std::move(*read);
+    if (const run_spec* read = book_.spec(s.text)) specs_[s.id] = *read;
   }
   for (const run& r : from.runs) take(put_run{r});
   for (const stored_job& j : from.jobs) take(put_job{j.job, j.text});

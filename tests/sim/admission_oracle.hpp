@@ -14,6 +14,7 @@
 #include <orchestrator/model/fact.hpp>
 #include <orchestrator/model/snapshot.hpp>
 
+#include "reading_book.hpp"
 #include "timeline.hpp"
 
 namespace orchestrator::sim {
@@ -28,6 +29,7 @@ class admission_oracle {
  public:
   using finding = std::optional<std::string>;
 
+  explicit admission_oracle(reading_book& book) : book_(book) {}
   /// A worker that can be offered work; those it does not know have nothing but a slot.
   void knows(const uuid& instance, machine_traits traits) { machines_[instance] = std::move(traits); }
   /// What the batch of one step offers and makes. A sentence if it had to wait.
@@ -98,6 +100,7 @@ class admission_oracle {
   finding judge_end(const run_id& id, const std::string& job);
   const run_spec* spec_of(const attempt& a) const;
 
+  reading_book& book_;
   std::map<uuid, machine_traits> machines_;
   std::map<spec_id, run_spec> specs_;
   std::map<run_id, run_facts> runs_;  ///< not final

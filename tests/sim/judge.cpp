@@ -5,8 +5,6 @@
 
 #include <fmt/format.h>
 
-#include <orchestrator/protocol/definitions.hpp>
-
 #include "world.hpp"
 
 namespace orchestrator::sim {
@@ -55,7 +53,7 @@ void judge::mix(const uuid& id) {
 
 void judge::engine_stepped(engine::engine& core, const engine::effects& e) {
   ++steps_;
-  if (world_.look_inside()) {
+  if (e.commit || world_.look_inside()) {
     if (const auto wrong = core.check_invariants()) broken(*wrong);
   }
   if (!e.commit) return;
@@ -213,8 +211,8 @@ void judge::became_durable(const mutation_batch& batch) {
   durable_ = batch.number;
   for (const mutation& m : batch.mutations) {
     if (const auto* spec = std::get_if<put_spec>(&m)) {
-      const auto read = protocol::decode_spec(spec->text);
-      if (read) specs_[spec->id] = {read->at_most_once, !read->builtin.empty()};
+      const run_spec* read = book_.spec(spec->text);
+      if (read != nullptr) specs_[spec->id] = {read->at_most_once, !read->builtin.empty()};
     }
     std::visit([this](const auto& row) { durable(row); }, m);
   }
@@ -428,7 +426,7 @@ void judge::coordinator_dies(engine::engine& core) {
 
 /// Before its first step: what it will know of schedules is what is on the disk.
 void judge::coordinator_starts(const snapshot& found) {
-  world_.server.disk().read([this](store::reader& r) { timetable_.reload(r); });
+  world_.server.disk().read([this](store::reader& r) { timetable_.reload(r, book_); });
   // Buckets are kept by the time of day; by one that was changed they may be full again.
   admission_.reload(found, !world_.draw.wall_steps && !rolled_back_, world_.time.now());
 }

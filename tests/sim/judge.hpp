@@ -62,6 +62,7 @@ class judge {
   void submission_answered(const std::string& key, const run_id& run);
   void cancel_answered(const run_id& run);
   admission_oracle& admission() { return admission_; }
+  reading_book& book() { return book_; }
 
   // Machines
   void process_starts(const machine& m, lease_id lease, const std::string& run);
@@ -133,8 +134,9 @@ class judge {
   std::map<run_id, run_state> finals_;               ///< issued, if perhaps not durable yet
   std::map<run_id, uuid> newest_holder_;             ///< of its newest attempt
   std::set<std::pair<uuid, run_id>> ever_held_;
+  reading_book book_;
   timetable_oracle timetable_;
-  admission_oracle admission_;
+  admission_oracle admission_{book_};
 
   std::set<lease_id> offered_;                                  ///< by this database
   std::map<std::pair<uuid, lease_id>, run_id> offered_to_;      ///< across roll-backs too

@@ -40,8 +40,10 @@ const std::vector<wall_time>& walked(const schedule& s) {
   std::string cron = cron_of(s);
   const auto [at, fresh] = cache.try_emplace({cron, s.time_zone, s.gap, s.fold});
   if (fresh) {
-    const test::naive_clock clock(zone_named(s.time_zone), window_begin, window_end, 60);
-    for (const auto& i : clock.instants(cron, s.gap, s.fold)) at->second.push_back(i.instant);
+    static std::map<std::string, test::naive_clock> clocks;
+    const auto clock =
+        clocks.try_emplace(s.time_zone, zone_named(s.time_zone), window_begin, window_end, 60).first;
+    for (const auto& i : clock->second.instants(cron, s.gap, s.fold)) at->second.push_back(i.instant);
   }
   return at->second;
 }
@@ -225,12 +227,11 @@ std::optional<std::string> timetable_oracle::judge_move(const std::string& name,
       name_all(recorded));
 }
 
-void timetable_oracle::reload(store::reader& r) {
+void timetable_oracle::reload(store::reader& r, reading_book& book) {
   jobs_.clear();
   for (const auto& stored : r.list_jobs()) {
-    const auto parsed = protocol::parse_json(stored.text);
-    const auto definition = parsed ? protocol::decode_job(*parsed) : result<job_definition>(parsed.error());
-    if (!definition || !definition->schedule) continue;
+    const job_definition* definition = book.job(stored.text);
+    if (definition == nullptr || !definition->schedule) continue;
     jobs_[stored.job.name] = {*definition->schedule, stored.job.schedule_anchor, stored.job.cursor};
   }
   calendars_.clear();

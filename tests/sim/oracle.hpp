@@ -13,6 +13,8 @@
 #include <orchestrator/model/schedule.hpp>
 #include <orchestrator/store/store.hpp>
 
+#include "reading_book.hpp"
+
 namespace orchestrator::sim {
 
 /// The simulated zones: they jump every two minutes, one by an hour and one by two minutes, so that a short
@@ -24,7 +26,7 @@ class timetable_oracle {
   /// What the batch of one step decided, at that time. A sentence if it is not what it must be.
   std::optional<std::string> observe(const mutation_batch& batch, wall_time now);
   /// A coordinator has started: what it knows is what is on the disk.
-  void reload(store::reader& r);
+  void reload(store::reader& r, reading_book& book);
   /// Retention ran by a wrong clock, so the ledger of instants is not whole any more.
   void ledger_was_cut() { whole_ = false; }
   /// Everything that was due by then has been decided.

@@ -18,7 +18,7 @@ swarm::swarm(dice& d) {
   clients = 1 + static_cast<int>(d.below(3));
   submissions = 4 + static_cast<int>(d.below(11));
   jobs = static_cast<int>(d.below(4));
-  faulty_time = d.between(55s, 190s);
+  faulty_time = d.between(50s, 170s);
   constexpr milliseconds ttls[] = {2s, 10s, 20s, 30s, 30s, 45s, 60s, 60s};
   lease_ttl = d.one_of(ttls);
   slowest_message = coin() ? 20ms : 5s;

@@ -44,7 +44,8 @@ struct world {
   void say(F make) const {
     if (tracing) print_line(make());
   }
-  /// Whether this step's inner books are checked as a whole, which costs more than the step.
+  /// Whether the inner books of a step that wrote no rows are checked as a whole, which costs more than the
+  /// step.
   bool look_inside() { return ++inside_ % 8 == 0; }
 
   std::uint64_t seed;

@@ -106,7 +106,7 @@ void die_if(verdict v) {
 }
 
 void remember(shim_file& f, bool truncates, std::uint64_t offset, std::uint64_t length) {
-  if (f.temporary) return;
+  if (f.temporary || !disk->remembers) return;
   sqlite3_int64 size = 0;
   f.real()->pMethods->xFileSize(f.real(), &size);
   const auto old_size = static_cast<std::uint64_t>(size);
@@ -303,7 +303,9 @@ bool ends_the_process(fault f) { return f >= fault::kill; }
 
 void install(shared_disk& d) {
   disk = &d;
-  below = sqlite3_vfs_find(nullptr);
+  // One process at a time uses a scene, so locks between processes would be thousands of calls for nothing.
+  // The databases' own locks between connections and the log's index work as ever.
+  below = sqlite3_vfs_find("unix-excl");
   shim = *below;
   shim.pNext = nullptr;
   shim.zName = "faulty";
@@ -315,14 +317,21 @@ void install(shared_disk& d) {
 
 void reset(shared_disk& d, const plan& next) {
   d.now = next;
+  d.remembers = true;
   d.armed = d.healed = d.fired = d.overflown = d.hit_database = false;
   d.hit = operation::none;
   for (int h = 0; h < halves; ++h) d.changes[h] = d.writes[h] = d.syncs[h] = 0;
   d.files = d.used = 0;
+  // The salts of a log are drawn: with the same ones the same work leaves the same bytes.
+  sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, 1, static_cast<sqlite3*>(nullptr));
 }
 
 void arm(shared_disk& d) { d.armed = true; }
 void heal(shared_disk& d) { d.healed = true; }
+void forget(shared_disk& d) {
+  d.remembers = false;
+  d.used = 0;
+}
 
 std::uint32_t chances(const shared_disk& d, fault kind, half target) {
   const auto h = static_cast<std::size_t>(target);

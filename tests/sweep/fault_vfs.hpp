@@ -49,6 +49,7 @@ struct shared_disk {
   bool armed;
   bool healed;
   bool fired;
+  bool remembers;     ///< a power cut may come
   operation hit;      ///< the operation that was made to fail
   bool hit_database;  ///< of a database or its log, not of a rollback journal
   std::uint32_t changes[halves], writes[halves], syncs[halves];
@@ -68,6 +69,8 @@ void reset(shared_disk& disk, const plan& next);
 void arm(shared_disk& disk);
 /// The disk works again.
 void heal(shared_disk& disk);
+/// No power cut comes any more: what one would take away need not be known.
+void forget(shared_disk& disk);
 /// How often an operation that this fault can hit came up since arm().
 std::uint32_t chances(const shared_disk& disk, fault kind, half target);
 /// What a power cut leaves. With a seed, each sector of what was not synced is there or not.

@@ -4,11 +4,14 @@
 #include <unistd.h>
 #include <algorithm>
 #include <condition_variable>
+#include <fstream>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
+#include <orchestrator/base/text.hpp>
 #include <orchestrator/store/maintenance.hpp>
 #include <orchestrator/store/memory_store.hpp>
 
@@ -297,7 +300,37 @@ void judge_backup(const script& s, const testimony& t, const fs::path& dir) {
     wrong("the backup is of another time");
 }
 
+/// What `server check` says depends on the bytes of the two databases alone, and most faults of one script
+/// leave one of a few pairs of files: bytes that have passed are not checked again.
+void check(const fs::path& dir) {
+  static std::set<std::uint64_t> passed;
+  const std::uint64_t bytes = fingerprint(dir);
+  if (passed.contains(bytes)) return;
+  const auto findings = store::check_data_dir(dir, any_text);
+  if (!findings) wrong("the check cannot read it: " + findings.error().message);
+  for (const auto& f : *findings)
+    if (!f.ok()) wrong(f.id + " " + f.title + ": " + f.offenders.front());
+  passed.insert(bytes);
+}
+
 }  // namespace
+
+std::uint64_t fingerprint(const fs::path& dir) {
+  std::map<std::string, std::string> files;  // by name, since a directory has no order
+  for (const auto& entry : fs::recursive_directory_iterator(dir)) {
+    std::string& bytes = files[entry.path().lexically_relative(dir).string()];
+    if (!entry.is_regular_file() || entry.path().filename() == "lock") continue;
+    bytes.resize(entry.file_size());
+    std::ifstream(entry.path(), std::ios::binary)
+        .read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  }
+  std::uint64_t sum = files.size();
+  for (const auto& [name, bytes] : files) {
+    for (const std::string* text : {&name, &bytes})
+      sum = (sum ^ std::hash<std::string>{}(*text)) * 0x9e3779b97f4a7c15U + (sum >> 32);
+  }
+  return sum;
+}
 
 yardstick measure(const script& s) {
   yardstick y;
@@ -409,16 +442,13 @@ std::uint64_t judge(const script& s, const yardstick& y, testimony& t, const fs:
     }
     t.shown = last;
     t.term = found.term;
-    if (end_without_close) return 0;
+    if (end_without_close) ::_exit(0);
     work_item next = s.after;
     next.batch.number = last + 1;
     std::uint64_t none = 0;
     commit(st, next, none, nullptr);
   }
-  const auto findings = store::check_data_dir(dir, any_text);
-  if (!findings) wrong("the check cannot read it: " + findings.error().message);
-  for (const auto& f : *findings)
-    if (!f.ok()) wrong(f.id + " " + f.title + ": " + f.offenders.front());
+    check(dir);
   if (s.what == deed::backup) judge_backup(s, t, dir);
   const auto had = y.mutations.upper_bound(t.acked);
   return had == y.mutations.begin() ? 0 : std::prev(had)->second;

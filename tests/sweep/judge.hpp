@@ -29,12 +29,17 @@ struct testimony {
   bool backup_done;
   std::uint64_t backup_from, backup_to;  ///< numbers between which the backup was made
   std::uint64_t shown;                   ///< the judge's own: batches that a start showed
+  auto operator<=>(const testimony&) const = default;
 };
 
-/// Opens what is left and throws a sentence about what is wrong with it. Commits one more batch unless the
-/// process is to end here. Returns the number of rows that had to be there.
+/// Opens what is left and throws a sentence about what is wrong with it. Then the process ends with 0 if it
+/// is to end without closing the store; otherwise one more batch is committed, and what is returned is the
+/// number of rows that had to be there.
 std::uint64_t judge(const script& s, const yardstick& y, testimony& t, const std::filesystem::path& dir,
                     bool end_without_close);
+
+/// Of all files below but the lock, which holds a process id: what is there, to the byte.
+std::uint64_t fingerprint(const std::filesystem::path& dir);
 
 /// Runs the work; `begin` and `ready` are called before the store is opened and when it is open; `full` when
 /// it reported a full disk. Returns the exit code of a start that was refused, else 0.
