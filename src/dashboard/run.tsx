@@ -373,8 +373,10 @@ export function Run({ id }: { id: string }) {
         </>
       }
       sub={
-        <div class="sum" aria-live="polite">
-          <RunState run={data} />
+        <div class="sum">
+          <span aria-live="polite">
+            <RunState run={data} />
+          </span>
           <span>
             {data.state === 'active' ? (
               <Progress run={data} />
