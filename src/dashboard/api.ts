@@ -163,6 +163,7 @@ export function take_token(): void {
   if (found) {
     token = decodeURIComponent(found[1]);
     sessionStorage.setItem(token_key, token);
+    token_wanted.value = null;
     history.replaceState(null, '', location.pathname + location.search);
   } else {
     token = sessionStorage.getItem(token_key) ?? localStorage.getItem(token_key) ?? '';
@@ -210,7 +211,8 @@ export interface request {
 /// The answer as it comes, for streams; problems are thrown.
 export async function open(path: string, what: request = {}): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json', ...what.headers };
-  if (token !== '') headers.Authorization = `Bearer ${token}`;
+  const used = token;
+  if (used !== '') headers.Authorization = `Bearer ${used}`;
   let body: string | undefined;
   if (what.body !== undefined) {
     headers['Content-Type'] = 'application/json';
@@ -235,6 +237,7 @@ export async function open(path: string, what: request = {}): Promise<Response> 
   note_clock(answer);
   if (answer.ok) return answer;
   const text = await answer.text().catch(() => '');
+  if (what.signal?.aborted) throw new problem(0, 'nobody waits for the answer any more');
   let said: any = {};
   try {
     said = JSON.parse(text);
@@ -247,8 +250,9 @@ export async function open(path: string, what: request = {}): Promise<Response> 
     said.hint ?? '',
     said.errors ?? [],
   );
-  if (answer.status === 401 || answer.status === 403) {
-    token_wanted.value = token === '' ? '' : failed.detail;
+  // An answer to the token before this one says nothing about this one.
+  if ((answer.status === 401 || answer.status === 403) && used === token) {
+    token_wanted.value = used === '' ? '' : failed.detail;
   }
   throw failed;
 }

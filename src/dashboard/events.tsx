@@ -41,7 +41,10 @@ export function Events() {
       return [...known.values()].sort((a, b) => b.sequence - a.sequence).slice(0, MOST);
     });
   useEffect(() => {
-    if (first.data) merge(first.data.items);
+    const items = first.data?.items ?? [];
+    // After a long absence a part would be missing in the middle: then it begins anew.
+    if (rows.length > 0 && items.length > 0 && items[0].sequence > rows[0].sequence + 1) set_rows([]);
+    merge(items);
   }, [first.data]);
   useEffect(() => {
     let timer = 0;

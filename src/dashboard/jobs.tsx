@@ -32,6 +32,8 @@ import {
   word_of,
 } from './ui';
 
+const MOST = 500; // rows of the list
+
 export async function pause_job(j: job): Promise<void> {
   await post(`${path_of.job(j.name)}/${j.paused ? 'resume' : 'pause'}`);
   say(j.paused ? `${j.name} runs again` : `${j.name} is paused: none of its runs starts`);
@@ -138,7 +140,7 @@ export function Jobs() {
               </tr>
             </thead>
             <tbody>
-              {shown.map(j => {
+              {shown.slice(0, MOST).map(j => {
                 const r = last.get(j.name);
                 return (
                   <tr key={j.name}>
@@ -167,7 +169,7 @@ export function Jobs() {
                           <RunState run={r} />
                         </a>
                       ) : (
-                        <span class="faint">–</span>
+                        <span class="faint">{newest.data?.next_cursor === null ? 'never' : 'not lately'}</span>
                       )}
                     </td>
                     <td class="right num">{r && <Taken run={r} />}</td>
@@ -191,6 +193,7 @@ export function Jobs() {
             </tbody>
           </table>
           {shown.length === 0 && <p class="empty">No job matches.</p>}
+          {shown.length > MOST && <p class="more">{shown.length - MOST} more: search for them.</p>}
         </Scroll>
       )}
       {started && <RunJob of={started} close={() => set_started(undefined)} />}

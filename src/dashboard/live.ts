@@ -2,14 +2,15 @@
 // changed; what is on the screen and is concerned by it is asked for again. The stream goes on where it was cut.
 import { effect, signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { clock_ahead, open, problem, token_wanted } from './api';
-import type { event } from './api';
+import { call, clock_ahead, open, problem, token_wanted } from './api';
+import type { event, server_status } from './api';
 
 const QUIET_LIMIT = 40_000; // the coordinator says something every 15 s
 const PAUSE_MIN = 300;
 const PAUSE_MAX = 5_000;
 const GATHER = 40; // news of one moment lead to one question
 const RELOAD_GAP = 500; // and a busy coordinator is asked no more often than this
+const RESUME_LIMIT = 60_000; // after a longer absence everything is asked for anew, and old events are no news
 const POLL = 10_000; // for what has no events: heartbeats
 
 export interface connection {
@@ -73,7 +74,17 @@ function take(block: string): void {
   if (data !== '') tell(JSON.parse(data));
 }
 
+let cluster = '';
+
+/// Where the stream can go on: nowhere after a long absence, or when another coordinator answers now.
+async function check_resume(stop: AbortSignal): Promise<void> {
+  const status = await call<server_status>('/status', { signal: stop });
+  if (status.cluster !== cluster || Date.now() - connection.peek().heard > RESUME_LIMIT) last_event = '';
+  cluster = status.cluster;
+}
+
 async function follow(stop: AbortController): Promise<void> {
+  await check_resume(stop.signal);
   const headers: Record<string, string> = { Accept: 'text/event-stream' };
   if (last_event !== '') headers['Last-Event-ID'] = last_event;
   const answer = await open('/api/v1/events', { headers, signal: stop.signal });
@@ -110,7 +121,6 @@ async function keep_following(stop: () => boolean): Promise<void> {
       pause = PAUSE_MIN;
     } catch (e) {
       if (e instanceof problem && (e.status === 401 || e.status === 403)) return;
-      if (e instanceof problem && e.status === 400) last_event = ''; // another coordinator's history
     }
     if (stop()) return;
     if (connection.peek().state !== 'lost') connection.value = { ...connection.peek(), state: 'lost' };
@@ -142,6 +152,9 @@ export interface resource<T> {
   reload: () => void;
 }
 
+/// Nobody answered, or nobody could: what was known is still what is known.
+const is_passing = (e: problem) => e.status === 0 || e.status >= 500;
+
 /// What `load` gives, asked for again when one of the topics has news. `key` says what is loaded: with another key
 /// it is another thing, and what was there is forgotten. With `poll` it is asked for regularly, too.
 export function use_resource<T>(
@@ -171,7 +184,7 @@ export function use_resource<T>(
         if (stop.signal.aborted) return;
         const error = e instanceof problem ? e : new problem(0, String(e));
         // Old data with its age is worth more than an empty page.
-        set_state(was => ({ key, data: was.key === key && error.status === 0 ? was.data : undefined, error }));
+        set_state(was => ({ key, data: was.key === key && is_passing(error) ? was.data : undefined, error }));
       } finally {
         busy = false;
         ended = Date.now();

@@ -259,6 +259,7 @@ function Frame() {
 }
 
 take_token();
+addEventListener('hashchange', take_token); // an address with a token, given to a tab that is open already
 start_router();
 start_live();
 render(<Frame />, document.getElementById('app')!);

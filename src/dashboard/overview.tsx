@@ -31,16 +31,20 @@ function Tile({
   to,
   kind = '',
   note,
+  ticks,
 }: {
   name: string;
   value: string;
   to: string;
   kind?: string;
   note?: string;
+  ticks?: boolean;
 }) {
   return (
     <a class={`tile ${kind}`} href={to}>
-      <span class="value num">{value}</span>
+      <span class="value num" aria-live={ticks ? 'off' : undefined}>
+        {value}
+      </span>
       <span class="name">{name}</span>
       {note && <span class="note">{note}</span>}
     </a>
@@ -75,6 +79,7 @@ function Tiles({ of }: { of: counts }) {
         value={!oldest ? '–' : (of.waiting.next_cursor === null ? '' : '> ') + coarse(Math.max(0, age))}
         to={oldest ? path_of.run(oldest.id) : '/runs?state=queued,retry_wait'}
         note={oldest?.job}
+        ticks
       />
     </div>
   );

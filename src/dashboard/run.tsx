@@ -6,7 +6,7 @@ import { now, use_resource } from './live';
 import { LogView } from './log_view';
 import { go } from './router';
 import { Progress } from './overview';
-import { Taken, retry_run } from './runs';
+import { retry_run } from './runs';
 import { absolute, bytes, coarse, duration } from './time';
 import {
   Action,
@@ -373,17 +373,12 @@ export function Run({ id }: { id: string }) {
         </>
       }
       sub={
-        <div class="sum" aria-live="polite">
-          <RunState run={data} />
-          <span>
-            {data.state === 'active' ? (
-              <Progress run={data} />
-            ) : (
-              <>
-                took <Taken run={data} />
-              </>
-            )}
+        <div class="sum">
+          <span aria-live="polite">
+            <RunState run={data} />
           </span>
+          {data.state === 'active' && <Progress run={data} />}
+          {data.duration_seconds !== null && <span>took {duration(data.duration_seconds)}</span>}
           {data.attempts.length > 0 && <span>on {data.attempts[data.attempts.length - 1].worker_id}</span>}
           <span class="faint">
             submitted <Time at={data.submitted_at} />

@@ -7,6 +7,8 @@ import { on_event, use_resource } from './live';
 import { body_of, filter_of, is_empty, run_states, search_of } from './query';
 import type { run_filter } from './query';
 import { go, place } from './router';
+import { append, first_rows, lay_over, take_fresh } from './rows';
+import type { rows } from './rows';
 import { duration } from './time';
 import {
   Confirm,
@@ -92,41 +94,15 @@ function Filters({ filter }: { filter: run_filter }) {
 
 // ---- rows that stay where they are
 
-interface rows {
-  items: run[];
-  next: string | null;
-  fresh: run[]; // came while one was reading; above the others
-  gone: Set<string>; // do not fit the filter any more
-}
-
-/// The first page as it is now, laid over what is shown: known rows change in place, and new ones wait or come in.
-function lay_over(was: rows, first: page<run>, hold: boolean): rows {
-  const known = new Set(was.items.map(r => r.id));
-  const now_by_id = new Map(first.items.map(r => [r.id, r]));
-  const items = was.items.map(r => now_by_id.get(r.id) ?? r);
-  const oldest = first.items.length > 0 ? first.items[first.items.length - 1].id : '';
-  const gone = new Set(was.gone);
-  for (const r of items) {
-    if (now_by_id.has(r.id)) gone.delete(r.id);
-    else if (first.next_cursor === null || r.id > oldest) gone.add(r.id);
-  }
-  const fresh = first.items.filter(
-    r => !known.has(r.id) && (items.length === 0 || r.id > items[items.length - 1].id || was.next === null),
-  );
-  if (hold) return { ...was, items, gone, fresh };
-  const all = [...fresh, ...items].sort((a, b) => (a.id < b.id ? 1 : -1));
-  return { items: all, next: was.next, fresh: [], gone };
-}
-
 function use_runs(search: string, hold: () => boolean) {
   const first = use_resource('runs' + search, ['runs'], signal => call<page<run>>(list_path(search), { signal }));
-  const [state, set_state] = useState<{ search: string; rows?: rows }>({ search });
+  const [state, set_state] = useState<{ search: string; rows?: rows<run> }>({ search });
   useEffect(() => {
     if (!first.data) return;
     const data = first.data;
     set_state(was => {
       if (was.search !== search || !was.rows) {
-        return { search, rows: { items: data.items, next: data.next_cursor, fresh: [], gone: new Set() } };
+        return { search, rows: first_rows(data) };
       }
       return { search, rows: lay_over(was.rows, data, hold()) };
     });
@@ -169,24 +145,10 @@ function use_runs(search: string, hold: () => boolean) {
   const more = async () => {
     if (!rows?.next) return;
     const got = await call<page<run>>(list_path(search, rows.next));
-    set_state(was => {
-      if (was.search !== search || !was.rows) return was;
-      const known = new Set(was.rows.items.map(r => r.id));
-      return {
-        search,
-        rows: {
-          ...was.rows,
-          next: got.next_cursor,
-          items: [...was.rows.items, ...got.items.filter(r => !known.has(r.id))],
-        },
-      };
-    });
+    set_state(was => (was.search !== search || !was.rows ? was : { search, rows: append(was.rows, got) }));
   };
-  const take_fresh = () =>
-    set_state(was =>
-      was.rows ? { search, rows: { ...was.rows, items: [...was.rows.fresh, ...was.rows.items], fresh: [] } } : was,
-    );
-  return { rows, error: first.error, more, take_fresh, reload: first.reload };
+  const show_fresh = () => set_state(was => (was.rows ? { search, rows: take_fresh(was.rows) } : was));
+  return { rows, error: first.error, more, show_fresh, reload: first.reload };
 }
 
 /// Loads the next page when its place comes near the screen; also a button, for whoever does not scroll.
@@ -313,7 +275,7 @@ export function Runs() {
   const [chosen, set_chosen] = useState<Set<string>>(new Set());
   const [dialog, set_dialog] = useState<'retry' | 'cancel' | ''>('');
   const reading = () => scrollY > 60 || chosen.size > 0;
-  const { rows, error, more, take_fresh, reload } = use_runs(search, reading);
+  const { rows, error, more, show_fresh, reload } = use_runs(search, reading);
   useEffect(() => set_chosen(new Set()), [search]);
   const choose = (id: string, on: boolean) => {
     const next = new Set(chosen);
@@ -343,11 +305,11 @@ export function Runs() {
           type="button"
           class="pill"
           onClick={() => {
-            take_fresh();
+            show_fresh();
             scrollTo({ top: 0 });
           }}>
           {rows.fresh.length}
-          {rows.fresh.length >= PAGE ? '+' : ''} new
+          {rows.fresh_next !== null ? '+' : ''} new
         </button>
       )}
       {!rows ? (

@@ -249,11 +249,19 @@ export function Dialog({
 }) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
+  // The browser tells of the end twice, and once more when the dialog is gone and another may be there.
+  const ended = useRef(false);
+  const end = () => {
+    if (ended.current) return;
+    ended.current = true;
+    close();
+  };
   useLayoutEffect(() => {
     const opener = document.activeElement as HTMLElement | null;
     const dialog = ref.current!;
     dialog.showModal();
     return () => {
+      ended.current = true;
       dialog.close(); // before, the page below cannot have the focus
       opener?.focus();
     };
@@ -262,8 +270,8 @@ export function Dialog({
     <dialog
       ref={ref}
       aria-labelledby={id}
-      onCancel={close}
-      onClose={close}
+      onCancel={end}
+      onClose={end}
       onClick={e => e.target === ref.current && ref.current?.close()}>
       <div class="inside">
         <h2 id={id}>{title}</h2>

@@ -67,7 +67,30 @@ interface started {
   spec: Record<string, any> | null;
 }
 
-/// The command that starts the same once more. What a flag cannot say is left out, and said behind a #.
+const flags: [string, string][] = [
+  ['--cwd', 'cwd'],
+  ['--timeout', 'timeout'],
+  ['--kill-grace', 'kill_grace'],
+  ['--start-within', 'start_within'],
+  ['--queue', 'queue'],
+  ['--priority', 'priority'],
+  ['--max-running', 'max_running'],
+  ['--rate', 'rate'],
+];
+const with_parts = [
+  'script',
+  'args',
+  'command',
+  'builtin',
+  'env',
+  'tags',
+  'locks',
+  'requires',
+  'retry',
+  'at_most_once',
+];
+
+/// The command that starts the same once more. What no flag says is told behind a #.
 export function command_of(run: started): string {
   if (run.job_version !== null) {
     return (
@@ -75,37 +98,28 @@ export function command_of(run: started): string {
     );
   }
   const spec = run.spec ?? {};
-  const said = [
-    'script',
-    'args',
-    'command',
-    'cwd',
-    'env',
-    'timeout',
-    'queue',
-    'priority',
-    'tags',
-    'at_most_once',
-    'retry',
-    'requires',
-  ];
   const words = ['orchestrator', 'submit', '--name', run.job];
   const add = (flag: string, value: unknown) => {
     if (value !== undefined) words.push(flag, String(value));
   };
-  add('--cwd', spec.cwd);
-  add('--timeout', spec.timeout);
-  add('--queue', spec.queue);
-  add('--priority', spec.priority);
-  for (const [k, v] of Object.entries(spec.env ?? {})) add('--env', `${k}=${v}`);
-  for (const [k, v] of Object.entries(spec.tags ?? {})) add('--tag', `${k}=${v}`);
-  for (const [k, v] of Object.entries(spec.requires?.labels ?? {})) add('--require', `${k}=${v}`);
+  const add_pairs = (flag: string, pairs: Record<string, unknown> | undefined) => {
+    for (const [k, v] of Object.entries(pairs ?? {})) add(flag, `${k}=${v}`);
+  };
+  for (const [flag, key] of flags) add(flag, spec[key]);
+  add_pairs('--env', spec.env);
+  add_pairs('--tag', spec.tags);
+  add_pairs('--require', spec.requires?.labels);
+  add_pairs('--require-resource', spec.requires?.resources);
+  for (const lock of spec.locks ?? []) add('--lock', lock);
   if (spec.retry?.max_attempts) add('--retries', spec.retry.max_attempts - 1);
   add('--backoff', spec.retry?.backoff);
+  for (const code of spec.retry?.on_exit ?? []) add('--retry-on', code);
   if (spec.at_most_once) words.push('--at-most-once');
+  if (spec.builtin) words.push('--noop');
   add('--script', spec.script);
   add('--args', spec.args);
   if (spec.command) words.push('--', ...spec.command);
-  const unsaid = Object.keys(spec).filter(key => !said.includes(key));
+  const known = [...with_parts, ...flags.map(([, key]) => key)];
+  const unsaid = Object.keys(spec).filter(key => !known.includes(key));
   return join_words(words) + (unsaid.length === 0 ? '' : `  # without: ${unsaid.join(', ')}`);
 }

@@ -17,7 +17,7 @@ after(async () => {
 });
 
 const shows = (page, text) => page.getByText(text).first().waitFor();
-const heading = (page, name) => page.getByRole('heading', { level: 1, name }).waitFor();
+const heading = (page, name) => page.getByRole('heading', { level: 1, name, exact: true }).waitFor();
 const button = (page, name) => page.getByRole('button', { name, exact: true });
 
 async function in_page(path, work, options) {

@@ -83,14 +83,14 @@ async function seed(world) {
       exit 2`),
   });
   await world.ended(build.id);
-  return { go, build };
+  return go;
 }
 
 const world = new World();
 const browser = await launch();
 try {
   await world.start_server();
-  const { go, build } = await seed(world);
+  const go = await seed(world);
   for (const colorScheme of ['dark', 'light']) {
     const page = await open_page(browser, world, '/', { colorScheme, viewport: { width: 1200, height: 780 } });
     const take = async (name, path, ready) => {

@@ -12,7 +12,7 @@ const built = await esbuild.build({
   write: false,
   format: 'esm',
 });
-const { ansi, job_model, lines, match, query, time, virtual, words } = await import(
+const { ansi, job_model, lines, match, query, rows, time, virtual, words } = await import(
   'data:text/javascript;base64,' + Buffer.from(built.outputFiles[0].contents).toString('base64')
 );
 
@@ -226,6 +226,40 @@ test('a filter survives the address bar', () => {
   });
 });
 
+const runs = (from, to) =>
+  Array.from({ length: from - to + 1 }, (_, i) => ({ id: String(from - i).padStart(4, '0') }));
+const page = (from, to, next) => ({ items: runs(from, to), next_cursor: next ?? null });
+const ids = list => list.map(r => Number(r.id));
+
+test('a list that is read does not move, and what came waits above it', () => {
+  let list = rows.append(rows.first_rows(page(20, 11, 'a')), page(10, 1));
+  list = rows.lay_over(list, page(22, 13, 'b'), true);
+  assert.deepEqual([ids(list.items), ids(list.fresh), list.next], [ids(runs(20, 1)), [22, 21], null]);
+  list = rows.take_fresh(list);
+  assert.deepEqual([ids(list.items), list.fresh], [ids(runs(22, 1)), []]);
+});
+
+test('a list that nobody reads takes what came, and begins anew when more came than a page holds', () => {
+  const list = rows.first_rows(page(20, 11, 'a'));
+  assert.deepEqual(ids(rows.lay_over(list, page(22, 13, 'b'), false).items), ids(runs(22, 11)));
+  const leap = rows.lay_over(list, page(90, 81, 'c'), false);
+  assert.deepEqual([ids(leap.items), leap.next], [ids(runs(90, 81)), 'c']);
+  const held = rows.lay_over(list, page(90, 81, 'c'), true);
+  assert.deepEqual([ids(held.items), ids(held.fresh), held.fresh_next], [ids(runs(20, 11)), ids(runs(90, 81)), 'c']);
+  const taken = rows.take_fresh(held);
+  assert.deepEqual([ids(taken.items), taken.next, taken.fresh_next], [ids(runs(90, 81)), 'c', null]);
+});
+
+test('rows that left the filter stay where they are, and are told apart', () => {
+  const list = rows.lay_over(
+    rows.first_rows(page(20, 11, 'a')),
+    { items: runs(20, 10).filter(r => r.id !== '0015'), next_cursor: 'b' },
+    true,
+  );
+  assert.deepEqual([ids(list.items), [...list.gone]], [ids(runs(20, 11)), ['0015']]);
+  assert.deepEqual([...rows.lay_over(list, page(20, 11, 'a'), true).gone], []);
+});
+
 test('durations are two units at most', () => {
   for (const [seconds, text] of [
     [0, '0 ms'],
@@ -288,7 +322,7 @@ test('a run is told as the command that starts it again', () => {
     words.command_of({ ...base, spec: { command: ['echo', 'a b'], env: { K: 'v w' }, retry: { max_attempts: 3 } } }),
     `orchestrator submit --name j --env 'K=v w' --retries 2 -- echo 'a b'`,
   );
-  assert.match(words.command_of({ ...base, spec: { command: ['x'], locks: ['db'] } }), /# without: locks$/);
+  assert.match(words.command_of({ ...base, spec: { command: ['x'], stdin: 'a' } }), /# without: stdin$/);
 });
 
 test('a definition survives the form, with every key that has no field', () => {
