@@ -448,7 +448,7 @@ std::uint64_t judge(const script& s, const yardstick& y, testimony& t, const fs:
     std::uint64_t none = 0;
     commit(st, next, none, nullptr);
   }
-    check(dir);
+  check(dir);
   if (s.what == deed::backup) judge_backup(s, t, dir);
   const auto had = y.mutations.upper_bound(t.acked);
   return had == y.mutations.begin() ? 0 : std::prev(had)->second;
