@@ -93,7 +93,8 @@ void run_flags::add(CLI::App& app) {
   app.add_option("--backoff", backoff, "wait before the first retry; doubles; default 10s")->type_name("D");
   app.add_option("--max-backoff", max_backoff, "the wait doubles no further than this; default 1h")
       ->type_name("D");
-  app.add_option("--max-lost", max_lost, "it fails when so many attempts were lost with their workers; default 3")
+  app.add_option("--max-lost", max_lost,
+                 "it fails when so many attempts were lost with their workers; default 3")
       ->type_name("N");
   app.add_option("--lost-after", lost_after,
                  "its worker is thought lost when it is not heard of for so long; default the server's, 60s")

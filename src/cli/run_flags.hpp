@@ -16,8 +16,8 @@ namespace orchestrator::cli {
 namespace json = boost::json;
 
 struct run_flags {
-  std::string script, args, queue, cwd, stdin_file, timeout, backoff, kill_grace, rate, start_within, max_backoff, lost_after,
-      on_lease_lost;
+  std::string script, args, queue, cwd, stdin_file, timeout, backoff, kill_grace, rate, start_within,
+      max_backoff, lost_after, on_lease_lost;
   std::vector<std::string> command, require, resource, lock, tag, env;
   std::vector<int> retry_on;
   std::optional<int> priority, retries, max_running, max_lost;
