@@ -12,8 +12,8 @@ WAITING, FAILED, FOLLOWING = (f"019254d3-8000-700{n}-8000-00000000{n * 7919:04x}
 
 
 class Upgrade(WorldTest):
-    def check(self):
-        done = subprocess.run([str(BINARY), "server", "check", "--data-dir", str(self.world.data), "-o", "json"],
+    def check(self, data):
+        done = subprocess.run([str(BINARY), "server", "check", "--data-dir", str(data), "-o", "json"],
                               env=self.world.env, capture_output=True, text=True, timeout=LIMIT)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
@@ -23,6 +23,7 @@ class Upgrade(WorldTest):
         data.mkdir(mode=0o700)
         shutil.copyfile(FIXTURES / f"schema_v{version}.db", data / "orchestrator.db")
         shutil.copyfile(FIXTURES / f"output_v{version}.db", data / "output.db")
+        self.check(data)  # as it is, in its own schema
         world.start_server("--retain-age", "3650d", data=data.name)  # what ended in it did so in 2024
         job = world.api("GET", "/api/v1/jobs/nightly", expect=200)[1]
         self.assertEqual((job["version"], job["definition"]["schedule"]["cron"]), (4, "0 3 1 1 *"))
@@ -39,7 +40,7 @@ class Upgrade(WorldTest):
             self.assertEqual(world.wait_final(run_id)["state"], "succeeded")
         worker.kill()
         self.assertEqual(world.server.terminate(), 0)
-        self.check()
+        self.check(data)
 
     def test_a_server_starts_on_each_landed_schema_and_finishes_what_waits_there(self):
         versions = sorted(int(f.stem.split("_v")[1]) for f in FIXTURES.glob("schema_v*.db"))
