@@ -1,6 +1,6 @@
 // How news arrive, and nobody else knows: one stream of the coordinator's events per visible tab, which says what
 // changed; what is on the screen and is concerned by it is asked for again. The stream goes on where it was cut.
-import { effect, signal } from '@preact/signals';
+import { computed, effect, signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, clock_ahead, open, problem, token_wanted } from './api';
 import type { event, server_status } from './api';
@@ -29,6 +29,8 @@ setInterval(() => {
 effect(() => {
   now.value = Date.now() + clock_ahead.value;
 });
+/// The same in steps of an hour, for what need not be drawn again every second.
+export const this_hour = computed(() => now.value - (now.value % 3_600_000));
 
 // ---- who wants to know
 

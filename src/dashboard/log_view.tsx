@@ -200,7 +200,7 @@ export function LogView({ id, attempts }: { id: string; attempts: attempt[] }) {
   useEffect(() => {
     if (target === '' || went.current === target) return;
     const at = visible.findIndex(l => anchor(l) === target);
-    if (at < 0) return;
+    if (at < 0 || row_of(at) >= rows) return; // not there yet, or came after this was drawn
     went.current = target;
     show_line(at);
   }, [target, version]);

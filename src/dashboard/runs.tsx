@@ -1,5 +1,6 @@
 // The list of runs: filtered by the address, loaded as far as one scrolls, live without moving what is being read, and
 // with actions on many at once.
+import { Component } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, new_key, post, problem } from './api';
 import type { page, run } from './api';
@@ -269,6 +270,58 @@ export function Taken({ run }: { run: run }) {
   return <span class="faint">–</span>;
 }
 
+interface row_props {
+  run: run;
+  chosen: boolean;
+  left: boolean;
+  choose: (id: string, on: boolean) => void;
+}
+
+/// One row. In a list of thousands, only those that changed are drawn again.
+class Row extends Component<row_props> {
+  shouldComponentUpdate(next: row_props): boolean {
+    const was = this.props;
+    return next.run !== was.run || next.chosen !== was.chosen || next.left !== was.left;
+  }
+
+  render({ run: r, chosen, left, choose }: row_props) {
+    return (
+      <tr class={left ? 'left' : ''}>
+        <td class="check">
+          <input
+            type="checkbox"
+            aria-label={`Select run ${r.id.slice(-8)}`}
+            disabled={is_final(r)}
+            checked={chosen && !is_final(r)}
+            onChange={e => choose(r.id, e.currentTarget.checked)}
+          />
+        </td>
+        <td>
+          <RunLink id={r.id} />
+        </td>
+        <td>
+          <JobLink name={r.job} />
+          {r.retry_of && <span class="faint"> retry</span>}
+          {r.attempts.length > 1 && <span class="faint"> ×{r.attempts.length}</span>}
+        </td>
+        <td>
+          <RunState run={r} />
+        </td>
+        <td class="faint">{r.attempts[r.attempts.length - 1]?.worker_id}</td>
+        <td class="right num">
+          <Taken run={r} />
+        </td>
+        <td class="right num">
+          <Time at={r.submitted_at} mode="short" />
+        </td>
+        <td>
+          <Tags of={r.tags} />
+        </td>
+      </tr>
+    );
+  }
+}
+
 export function Runs() {
   const filter = filter_of(place.value.search);
   const search = search_of(filter);
@@ -277,12 +330,8 @@ export function Runs() {
   const reading = () => scrollY > 60 || chosen.size > 0;
   const { rows, error, more, show_fresh, reload } = use_runs(search, reading);
   useEffect(() => set_chosen(new Set()), [search]);
-  const choose = (id: string, on: boolean) => {
-    const next = new Set(chosen);
-    if (on) next.add(id);
-    else next.delete(id);
-    set_chosen(next);
-  };
+  const choose = (id: string, on: boolean) =>
+    set_chosen(was => new Set(on ? [...was, id] : [...was].filter(other => other !== id)));
   const open_ids = (rows?.items ?? []).filter(r => !is_final(r)).map(r => r.id);
   return (
     <Page
@@ -341,38 +390,7 @@ export function Runs() {
             </thead>
             <tbody>
               {rows.items.map(r => (
-                <tr key={r.id} class={rows.gone.has(r.id) ? 'left' : ''}>
-                  <td class="check">
-                    <input
-                      type="checkbox"
-                      aria-label={`Select run ${r.id.slice(-8)}`}
-                      disabled={is_final(r)}
-                      checked={chosen.has(r.id) && !is_final(r)}
-                      onChange={e => choose(r.id, e.currentTarget.checked)}
-                    />
-                  </td>
-                  <td>
-                    <RunLink id={r.id} />
-                  </td>
-                  <td>
-                    <JobLink name={r.job} />
-                    {r.retry_of && <span class="faint"> retry</span>}
-                    {r.attempts.length > 1 && <span class="faint"> ×{r.attempts.length}</span>}
-                  </td>
-                  <td>
-                    <RunState run={r} />
-                  </td>
-                  <td class="faint">{r.attempts[r.attempts.length - 1]?.worker_id}</td>
-                  <td class="right num">
-                    <Taken run={r} />
-                  </td>
-                  <td class="right num">
-                    <Time at={r.submitted_at} mode="short" />
-                  </td>
-                  <td>
-                    <Tags of={r.tags} />
-                  </td>
-                </tr>
+                <Row key={r.id} run={r} chosen={chosen.has(r.id)} left={rows.gone.has(r.id)} choose={choose} />
               ))}
             </tbody>
           </table>

@@ -4,7 +4,7 @@ import type { ComponentChildren, TargetedEvent } from 'preact';
 import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { path_of, problem } from './api';
 import type { run } from './api';
-import { now } from './live';
+import { now, this_hour } from './live';
 import { absolute, coarse, relative, short_time } from './time';
 
 // ---- settings of this browser
@@ -128,7 +128,11 @@ export function Time({ at, mode = 'relative' }: { at: string | null; mode?: 'rel
   const utc = zone.value === 'utc';
   const full = absolute(at, utc);
   const text =
-    mode === 'full' ? full : mode === 'short' ? short_time(at, utc, now.value) : relative(Date.parse(at), now.value);
+    mode === 'full'
+      ? full
+      : mode === 'short'
+        ? short_time(at, utc, this_hour.value)
+        : relative(Date.parse(at), now.value);
   return (
     <time dateTime={at} title={full}>
       {text}

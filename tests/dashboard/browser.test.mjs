@@ -341,8 +341,12 @@ test('axe finds nothing on any page, in dark and in light, and none is wider tha
           await page.locator('[aria-busy]').first().waitFor({ state: 'detached' });
           const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           assert.ok(wider <= 0, `${path} is ${wider} px wider than ${width}`);
+          if (width === 360) continue; // for axe it is the same page
           await page.evaluate(axe); // past the content policy, as a debugger
-          const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+          // What is no matter of colours is the same in both.
+          const runOnly = colorScheme === 'light' ? ['color-contrast', 'link-in-text-block'] : undefined;
+          const options = { resultTypes: ['violations'], runOnly };
+          const { violations } = await page.evaluate(o => window.axe.run(document, o), options);
           const told = violations.map(
             v => `${v.id}: ${v.nodes.map(n => `${n.html.slice(0, 160)} ${n.failureSummary}`).join('\n')}`,
           );
