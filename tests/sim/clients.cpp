@@ -181,7 +181,7 @@ void client::retry_in_bulk() {
   engine::retry_runs in;
   world_.server.disk().read([&](store::reader& r) {
     store::run_filter ended;
-    ended.states = {run_state::failed, run_state::cancelled};
+    ended.states = {run_state::failed, run_state::cancelled, run_state::skipped};
     ended.limit = 1 + world_.chance.below(3);
     for (const auto& row : r.list_runs(ended)) in.runs.push_back({row.run, row.spec_text});
   });
