@@ -252,6 +252,8 @@ void dispatcher::reconsider(limiter& queue) {
   for (auto& [what, c] : classes_) {
     if (c->uses.empty() || c->uses.front().what != &queue) continue;
     unblock(*c);
+    // Whoever waits for a lock keeps readers from it, but not if its queue keeps it now: it asks anew.
+    if (c->waits_at != nullptr && c->waits_at != &queue) leave_line(*c);
     refresh(*c);
   }
   wake(queue);
@@ -371,14 +373,20 @@ std::optional<placement> dispatcher::place(requirement_class& c) {
 
 std::vector<placement> dispatcher::plan(std::size_t most) {
   std::vector<placement> result;
+  const auto fits_somewhere = [this](const requirement_class& c) {
+    return std::any_of(kind_list_.begin(), kind_list_.end(),
+                       [&](const kind_entry& k) { return k.workers > 0 && fits(c.what, *k.traits); });
+  };
   while (!open_.empty() && !free_.empty() && result.size() < most) {
     requirement_class& c = *std::get<2>(*open_.begin());
     limiter* closed = closed_to(c);
     const std::optional<placement> next = closed == nullptr ? place(c) : std::nullopt;
+    // In the line of a lock it would keep readers from it: only if there is a worker that could take it.
+    const bool lines_up = closed != nullptr && (closed->kind != limiter_kind::lock || fits_somewhere(c));
     if (next) {
       book(c, *next);
       result.push_back(*next);
-    } else if (closed != nullptr) {
+    } else if (lines_up) {
       queue_up(c, *closed);
     } else {
       c.blocked = true;

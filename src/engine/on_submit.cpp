@@ -1,5 +1,8 @@
 // New runs by hand: submissions with their idempotency keys, and retries of ended runs. Also holding and
 // settling a run. See requests.hpp.
+#include <algorithm>
+#include <numeric>
+
 #include <fmt/format.h>
 
 #include <orchestrator/base/text.hpp>
@@ -122,14 +125,26 @@ void answer_from_rows(core& c, const Request& in, const fetched_rows& rows) {
   respond(c, in.request, std::move(a));
 }
 
-run_entry& create_retry(core& c, const orchestrator::run& old, const run_spec& spec) {
+run_entry& create_retry(core& c, const orchestrator::run& old, const run_spec& spec,
+                        std::vector<dependency> after = {}) {
   run_origin from;
+  from.after = std::move(after);
   from.name = old.job;
   from.job_version = old.job_version;
   from.spec = &intern_spec(c, spec, old.job);
   if (old.has_args) from.args = old.args;
   from.retry_of = old.id;
   return create_run(c, from);
+}
+
+// What it waited for and is retried with it; it waits for no other, as a single retry.
+std::vector<dependency> after_among(const std::vector<dependency>& after,
+                                    const std::map<run_id, run_id>& made) {
+  std::vector<dependency> kept;
+  for (const dependency& d : after) {
+    if (const auto found = made.find(d.run); found != made.end()) kept.push_back({found->second, d.on});
+  }
+  return kept;
 }
 
 void retry_of(core& c, const retry_run& in, const orchestrator::run& old, const run_spec& spec) {
@@ -250,9 +265,19 @@ void on(core& c, const retry_runs& in) {
     }
     specs.push_back(std::move(*spec));
   }
+  // Older ones first: a run waits only for older ones, and those retried with it are there then.
+  std::vector<std::size_t> order(in.runs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t x, std::size_t y) { return in.runs[x].run.id < in.runs[y].run.id; });
+  std::map<run_id, run_id> made;
   retried_answer a;
-  for (std::size_t i = 0; i < in.runs.size(); ++i)
-    a.runs.push_back(create_retry(c, in.runs[i].run, specs[i]).id);
+  a.runs.resize(in.runs.size());
+  for (const std::size_t i : order) {
+    const orchestrator::run& old = in.runs[i].run;
+    a.runs[i] = create_retry(c, old, specs[i], after_among(old.after, made)).id;
+    made.emplace(old.id, a.runs[i]);
+  }
   respond(c, in.request, std::move(a));
 }
 

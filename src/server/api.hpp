@@ -87,6 +87,8 @@ net::http_response reply_page(const api& a, const name_page& page, const std::ve
 result<json::object> body_object(const net::http_request& r);
 /// The same for what is named by the path's first parameter, which a `name` in the body may repeat.
 result<json::object> body_of_named(const net::http_request& r);
+/// The handler of an action that takes no field: a body that has one is refused.
+net::http_handler without_fields(api& a, net::http_handler handler);
 /// A member of the body that is true or false; false when absent.
 result<bool> flag_of(const json::object& body, std::string_view key);
 

@@ -106,6 +106,20 @@ result<json::object> body_of_named(const net::http_request& r) {
   return body;
 }
 
+namespace {
+
+asio::awaitable<net::http_response> ready(net::http_response answer) { co_return answer; }
+
+}  // namespace
+
+net::http_handler without_fields(api& a, net::http_handler handler) {
+  return [&a, handler = std::move(handler)](net::http_request r) {
+    const auto body = body_object(r);
+    const std::optional<refusal> wrong = body ? check_keys(*body, {}) : body.error();
+    return wrong ? ready(reply(a, *wrong)) : handler(std::move(r));
+  };
+}
+
 result<bool> flag_of(const json::object& body, std::string_view key) {
   const json::value* given = body.if_contains(key);
   if (given == nullptr) return false;

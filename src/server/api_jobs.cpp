@@ -176,7 +176,7 @@ asio::awaitable<net::http_response> remove(api& a, net::http_request r) {
 asio::awaitable<net::http_response> run(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
-  if (auto bad = check_keys(*body, {"args", "at", "in", "hold"})) co_return reply(a, *bad);
+  if (auto bad = check_keys(*body, {"args", "at", "in", "hold", "after"})) co_return reply(a, *bad);
   json::object with_job = *body;
   with_job["job"] = r.path_parameters[0];
   auto what = protocol::decode_submission(with_job, read_wall_clock());
@@ -218,10 +218,12 @@ void add_job_routes(net::http_server& http, api& a) {
   http.add({"PUT", "/api/v1/jobs/{name}", [&a](net::http_request r) { return put(a, std::move(r)); }});
   http.add({"DELETE", "/api/v1/jobs/{name}", [&a](net::http_request r) { return remove(a, std::move(r)); }});
   http.add({"POST", "/api/v1/jobs/{name}/run", [&a](net::http_request r) { return run(a, std::move(r)); }});
-  http.add({"POST", "/api/v1/jobs/{name}/pause",
-            [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], false, true); }});
-  http.add({"POST", "/api/v1/jobs/{name}/resume",
-            [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], false, false); }});
+  http.add({"POST", "/api/v1/jobs/{name}/pause", without_fields(a, [&a](net::http_request r) {
+              return pause_job(a, r.path_parameters[0], false, true);
+            })});
+  http.add({"POST", "/api/v1/jobs/{name}/resume", without_fields(a, [&a](net::http_request r) {
+              return pause_job(a, r.path_parameters[0], false, false);
+            })});
 }
 
 }  // namespace orchestrator::server

@@ -118,9 +118,9 @@ void add_queue_routes(net::http_server& http, api& a) {
       {"GET", "/api/v1/queues/{name}", [&a](net::http_request r) { return show(a, r.path_parameters[0]); }});
   http.add({"PUT", "/api/v1/queues/{name}", [&a](net::http_request r) { return set(a, std::move(r)); }});
   http.add({"POST", "/api/v1/queues/{name}/pause",
-            [&a](net::http_request r) { return pause(a, r.path_parameters[0], true); }});
+            without_fields(a, [&a](net::http_request r) { return pause(a, r.path_parameters[0], true); })});
   http.add({"POST", "/api/v1/queues/{name}/resume",
-            [&a](net::http_request r) { return pause(a, r.path_parameters[0], false); }});
+            without_fields(a, [&a](net::http_request r) { return pause(a, r.path_parameters[0], false); })});
 }
 
 }  // namespace orchestrator::server

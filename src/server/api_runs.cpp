@@ -421,13 +421,14 @@ void add_run_routes(net::http_server& http, api& a) {
   http.add({"POST", "/api/v1/runs:retry", [&a](net::http_request r) { return retry_many(a, std::move(r)); }});
   http.add({"GET", "/api/v1/runs/{id}", [&a](net::http_request r) { return show(a, std::move(r)); }});
   http.add({"GET", "/api/v1/runs/{id}/why", [&a](net::http_request r) { return why(a, std::move(r)); }});
-  http.add({"POST", "/api/v1/runs/{id}/cancel",
-            [&a](net::http_request r) { return change_run(a, std::move(r), engine::cancel_run{}); }});
-  http.add(
-      {"POST", "/api/v1/runs/{id}/retry", [&a](net::http_request r) { return retry_one(a, std::move(r)); }});
-  http.add({"POST", "/api/v1/runs/{id}/hold", [&a](net::http_request r) {
-              return change_run(a, std::move(r), engine::hold_run{{}, {}, true});
-            }});
+  const auto act = [&](const char* path, net::http_handler handler) {
+    http.add({"POST", path, without_fields(a, std::move(handler))});
+  };
+  act("/api/v1/runs/{id}/cancel",
+      [&a](net::http_request r) { return change_run(a, std::move(r), engine::cancel_run{}); });
+  act("/api/v1/runs/{id}/retry", [&a](net::http_request r) { return retry_one(a, std::move(r)); });
+  act("/api/v1/runs/{id}/hold",
+      [&a](net::http_request r) { return change_run(a, std::move(r), engine::hold_run{{}, {}, true}); });
   http.add(
       {"POST", "/api/v1/runs/{id}/release", [&a](net::http_request r) { return release(a, std::move(r)); }});
   http.add(

@@ -244,10 +244,12 @@ void add_schedule_routes(net::http_server& http, api& a) {
       {"GET", "/api/v1/schedules/{job}/next", [&a](net::http_request r) { return next(a, std::move(r)); }});
   http.add({"GET", "/api/v1/schedules/{job}/history",
             [&a](net::http_request r) { return history(a, std::move(r)); }});
-  http.add({"POST", "/api/v1/schedules/{job}/pause",
-            [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], true, true); }});
-  http.add({"POST", "/api/v1/schedules/{job}/resume",
-            [&a](net::http_request r) { return pause_job(a, r.path_parameters[0], true, false); }});
+  http.add({"POST", "/api/v1/schedules/{job}/pause", without_fields(a, [&a](net::http_request r) {
+              return pause_job(a, r.path_parameters[0], true, true);
+            })});
+  http.add({"POST", "/api/v1/schedules/{job}/resume", without_fields(a, [&a](net::http_request r) {
+              return pause_job(a, r.path_parameters[0], true, false);
+            })});
   http.add({"POST", "/api/v1/schedules/{job}/backfill",
             [&a](net::http_request r) { return backfill(a, std::move(r)); }});
   http.add(

@@ -62,9 +62,9 @@ void add_worker_routes(net::http_server& http, api& a) {
   http.add(
       {"GET", "/api/v1/workers/{id}", [&a](net::http_request r) { return show(a, r.path_parameters[0]); }});
   http.add({"POST", "/api/v1/workers/{id}/drain",
-            [&a](net::http_request r) { return drain(a, r.path_parameters[0], true); }});
+            without_fields(a, [&a](net::http_request r) { return drain(a, r.path_parameters[0], true); })});
   http.add({"POST", "/api/v1/workers/{id}/resume",
-            [&a](net::http_request r) { return drain(a, r.path_parameters[0], false); }});
+            without_fields(a, [&a](net::http_request r) { return drain(a, r.path_parameters[0], false); })});
   http.add(
       {"GET", "/api/worker-status", [&a](net::http_request r) { return legacy_status(a, std::move(r)); }});
 }

@@ -142,6 +142,36 @@ class Admission(WorldTest):
                 problem = self.world.api("POST", "/api/v1/runs", {"command": ["true"], "after": after}, expect=code)[1]
                 self.assertEqual(problem["errors"][0]["pointer"], place)
 
+    def test_a_job_run_by_hand_waits_for_another_run_and_for_its_turn(self):
+        self.world.api("PUT", "/api/v1/jobs/nap", {"command": ["sleep", "600"], "schedule": {"daily": "00:00"}},
+                       expect=201)
+        self.world.start_worker(slots=4)
+        before = self.world.submit(command=["true"], hold=True)
+        after = [{"run": before["id"], "on": "any"}]
+        first = self.world.api("POST", "/api/v1/jobs/nap/run", {"after": after}, expect=201)[1]
+        self.assertEqual(self.codes(first), ["dependency"])
+        self.world.cli("run", "release", before["id"])
+        self.become(first, "active")
+        second = self.world.api("POST", "/api/v1/jobs/nap/run", expect=201)[1]
+        why = json.loads(self.world.cli("why", second["id"], "-o", "json").stdout)["reasons"]
+        self.assertEqual([(r["code"], r["holders"]) for r in why], [("overlap", [f"run/{first['id']}"])])
+        self.world.cli(*why[0]["remedy"].split()[1:])
+        self.become(second, "active")
+
+    def test_an_action_that_takes_no_field_refuses_one_with_its_place(self):
+        run = self.world.submit(command=["true"], hold=True)["id"]
+        self.world.api("PUT", "/api/v1/jobs/nap", {"command": ["sleep", "600"]}, expect=201)
+        for path in (f"runs/{run}/cancel", f"runs/{run}/retry", f"runs/{run}/hold", "jobs/nap/pause", "jobs/nap/resume",
+                     "schedules/nap/pause", "schedules/nap/resume", "queues/etl/pause", "queues/etl/resume",
+                     "workers/w1/drain", "workers/w1/resume"):
+            with self.subTest(path):
+                problem = self.world.api("POST", "/api/v1/" + path, {"force": True}, expect=400)[1]
+                self.assertEqual((problem["type"], problem["errors"][0]["pointer"]),
+                                 ("/problems/unknown_field", "/force"))
+                problem = self.world.api("POST", "/api/v1/" + path, ["force"], expect=400)[1]
+                self.assertEqual(problem["type"], "/problems/bad_json")
+        self.world.api("POST", f"/api/v1/runs/{run}/cancel", {}, expect=200)
+
     def test_the_past_of_a_job_is_read_from_its_ledger(self):
         self.world.cli("schedule", "add", "tick", "--every", "1s", "--", "true")
         eventually(lambda: self.world.api("GET", "/api/v1/schedules/tick/history", expect=200)[1]["items"],

@@ -16,7 +16,7 @@ namespace orchestrator::sim {
 namespace {
 
 constexpr const char* queues[] = {"fast", "slow"};
-constexpr const char* zones[] = {"UTC", "Sim/Jumping", "Sim/Twitching"};
+constexpr const char* zones[] = {"UTC", "Sim/Jumping", "Sim/Jumping", "Sim/Twitching"};
 constexpr const char* crons[] = {"* * * * *", "*/2 * * * *", "3 0 * * *",     "4 0 * * *",
                                  "5 0 * * *", "9 0 * * *",   "3,8 0,1 * * *", "30 0 * * *"};
 
@@ -59,7 +59,7 @@ run_spec client::draw_spec() {
 void client::draw_limits(run_spec& s) {
   dice& d = world_.chance;
   if (d.below(2) == 0) s.queue = d.one_of(queues);
-  if (d.below(4) == 0) s.locks.push_back({"left", d.below(2) == 0});
+  if (d.below(2) == 0) s.locks.push_back({"left", d.below(2) == 0});
   if (d.below(4) == 0) s.locks.push_back({"right", d.below(2) == 0});
   if (d.below(4) == 0) s.max_running = 1 + static_cast<int>(d.below(2));
   if (d.below(4) == 0)
@@ -182,7 +182,7 @@ void client::retry_in_bulk() {
   engine::retry_runs in;
   world_.server.disk().read([&](store::reader& r) {
     store::run_filter ended;
-    ended.states = {run_state::failed, run_state::cancelled};
+    ended.states = {run_state::failed, run_state::cancelled, run_state::skipped};
     ended.limit = 1 + world_.chance.below(3);
     for (const auto& row : r.list_runs(ended)) in.runs.push_back({row.run, row.spec_text});
   });
@@ -259,8 +259,9 @@ void client::apply_job(int number) {
   j.spec = draw_spec();
   schedule s;
   constexpr schedule_kind kinds[] = {schedule_kind::interval, schedule_kind::interval, schedule_kind::cron,
-                                     schedule_kind::cron,     schedule_kind::cron,     schedule_kind::daily,
-                                     schedule_kind::hourly,   schedule_kind::manual};
+                                     schedule_kind::cron,     schedule_kind::cron,     schedule_kind::cron,
+                                     schedule_kind::cron,     schedule_kind::daily,    schedule_kind::hourly,
+                                     schedule_kind::manual};
   s.kind = d.one_of(kinds);
   s.every = std::chrono::duration_cast<milliseconds>(d.between(5s, 90s));
   s.cron = d.one_of(crons);

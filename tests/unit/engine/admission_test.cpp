@@ -355,6 +355,49 @@ TEST_CASE("with a list of exit codes only these are tried again") {
   CHECK(w.stored(timed_out).state == run_state::failed);
 }
 
+TEST_CASE("who wants a lock alone and could not have it now keeps no reader from it") {
+  world w;
+  auto worker = wide_worker(w);
+  const run_id reader = w.run(with_lock("db", true));
+  REQUIRE(is_active(w, reader));
+  run_spec writer = with_lock("db");
+  SUBCASE("its queue was paused while it waited") {
+    writer.queue = "etl";
+    const run_id wants = w.run(writer);
+    const run_id late = w.run(with_lock("db", true));
+    REQUIRE(w.why(late) == codes{"lock_wanted"});
+    pause(w, "etl", true);
+    CHECK(is_active(w, late));
+    CHECK(w.why(wants) == codes{"queue_paused", "lock_held"});
+    pause(w, "etl", false);
+    const run_id later = w.run(with_lock("db", true));
+    CHECK(w.why(later) == codes{"lock_wanted"});
+  }
+  SUBCASE("it is held") {
+    const run_id wants = w.run(writer);
+    const run_id late = w.run(with_lock("db", true));
+    REQUIRE(w.why(late) == codes{"lock_wanted"});
+    w.give(hold_run{w.ask(), wants, true});
+    w.settle();
+    CHECK(is_active(w, late));
+  }
+  SUBCASE("no worker has its labels, until one comes") {
+    writer.required_labels = {{"gpu", "yes"}};
+    const run_id wants = w.run(writer);
+    const run_id late = w.run(with_lock("db", true));
+    CHECK(is_active(w, late));
+    CHECK(w.why(wants) == codes{"lock_held", "no_matching_labels"});
+    test_worker other(w, "w2", 2);
+    other.form.labels = {{"gpu", "yes"}};
+    other.connect();
+    const run_id later = w.run(with_lock("db", true));
+    CHECK(w.why(later) == codes{"lock_wanted"});
+    for (const auto& offer : worker.take_offers()) worker.finish(offer);
+    w.settle();
+    CHECK(is_active(w, wants));
+  }
+}
+
 TEST_CASE("dead runs are made anew together, or not at all") {
   world w;
   auto worker = wide_worker(w);

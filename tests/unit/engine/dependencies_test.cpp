@@ -356,3 +356,40 @@ TEST_CASE("a retry of a skipped run waits for nobody") {
   REQUIRE(w.answered<run_answer>(in.request) != nullptr);
   CHECK(state(w, w.answered<run_answer>(in.request)->run.id) == run_state::active);
 }
+
+TEST_CASE("of runs retried together each waits for the new runs of those it waited for, and for no other") {
+  world w;
+  auto worker = one_worker(w);
+  const run_id apart = w.run(command_spec());
+  end_all(w, worker, result_status::failure);
+  const run_id head = w.run(command_spec());
+  const run_id middle = run_after(w, {{head, after_condition::ok}});
+  const run_id tail = run_after(w, {{middle, after_condition::any}, {apart, after_condition::failed}});
+  const run_id skipped = run_after(w, {{apart, after_condition::ok}});
+  end_all(w, worker, result_status::failure);
+  end_all(w, worker, result_status::failure);
+  REQUIRE(w.stored(middle).state == run_state::skipped);
+  REQUIRE(w.stored(tail).state == run_state::failed);
+
+  retry_runs in;
+  in.request = w.ask();
+  for (const run_id& old : {skipped, tail, middle, head})  // the newest first, as the list has them
+    in.runs.push_back({w.stored(old), protocol::encode_spec(command_spec())});
+  w.give(in);
+  w.settle();
+  const auto* made = w.answered<retried_answer>(in.request);
+  REQUIRE(made != nullptr);
+  REQUIRE(made->runs.size() == 4);
+  for (std::size_t i = 0; i < 4; ++i) CHECK(w.stored(made->runs[i]).retry_of == in.runs[i].run.id);
+  const auto& [skipped_again, tail_again, middle_again, head_again] =
+      std::tie(made->runs[0], made->runs[1], made->runs[2], made->runs[3]);
+  CHECK(w.stored(skipped_again).state == run_state::active);
+  CHECK(w.stored(head_again).state == run_state::active);
+  CHECK(w.why(middle_again) == codes{"dependency"});
+  CHECK(w.why(tail_again) == codes{"dependency"});
+  CHECK(w.stored(tail_again).after == std::vector<dependency>{{middle_again, after_condition::any}});
+  end_all(w, worker, result_status::success);
+  CHECK(w.stored(middle_again).state == run_state::active);
+  end_all(w, worker, result_status::success);
+  CHECK(w.stored(tail_again).state == run_state::active);
+}

@@ -64,7 +64,7 @@ TEST_CASE("a job file with every key is read") {
   CHECK(j->spec.lost_after == seconds{90});
   CHECK(j->spec.start_within == std::chrono::hours{2});
   CHECK(j->spec.on_lease_lost == on_lease_lost::kill);
-  CHECK(j->spec.retry == retry_policy{3, 2, seconds{10}, std::chrono::minutes{5}});
+  CHECK(j->spec.retry == retry_policy{3, 2, seconds{10}, std::chrono::minutes{5}, {}});
   CHECK(j->spec.required_labels == std::map<std::string, std::string>{{"os", "linux"}});
   CHECK(j->schedule->kind == schedule_kind::cron);
   CHECK(j->schedule->overlap == overlap_policy::queue_all);
