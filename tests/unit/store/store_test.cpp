@@ -428,8 +428,13 @@ TEST_CASE_TEMPLATE(
   std::vector<mutation> rows{put_job{behind, "{}"}, put_job{passed, "{}"}};
   for (const char* name : {"behind", "passed"}) {
     for (int hour = 0; hour < 4; ++hour)
-      rows.push_back(put_instant{name, day_zero + std::chrono::hours{hour}, instant_outcome::ran,
-                                 id_number(static_cast<std::uint64_t>(hour + 1)), "", 1, {}});
+      rows.push_back(put_instant{name,
+                                 day_zero + std::chrono::hours{hour},
+                                 instant_outcome::ran,
+                                 id_number(static_cast<std::uint64_t>(hour + 1)),
+                                 "",
+                                 1,
+                                 {}});
   }
   d.commit(std::move(rows));
   const snapshot s = d.restart(day_zero + 24h * 400);
