@@ -16,7 +16,7 @@ namespace orchestrator::sim {
 namespace {
 
 constexpr const char* queues[] = {"fast", "slow"};
-constexpr const char* zones[] = {"UTC", "Sim/Jumping", "Sim/Jumping", "Sim/Twitching"};
+constexpr const char* zones[] = {"UTC", "Sim/Jumping", "Sim/Twitching", "Sim/Jumping"};
 constexpr const char* crons[] = {"* * * * *", "*/2 * * * *", "3 0 * * *",     "4 0 * * *",
                                  "5 0 * * *", "9 0 * * *",   "3,8 0,1 * * *", "30 0 * * *"};
 
@@ -246,7 +246,7 @@ day_calendar client::draw_calendar(int number) {
 
 void client::draw_days(schedule& s, engine::apply_jobs& in) {
   dice& d = world_.chance;
-  if (!world_.draw.calendars || d.below(2) == 0) return;
+  if (!world_.draw.calendars || d.below(4) == 0) return;
   const int number = static_cast<int>(d.below(2));
   (d.below(3) == 0 ? s.include : s.exclude).push_back(fmt::format("days-{}", number));
   if (d.below(2) == 0) in.calendars.push_back(draw_calendar(number));
@@ -258,10 +258,11 @@ void client::apply_job(int number) {
   j.name = fmt::format("job-{}", number);
   j.spec = draw_spec();
   schedule s;
-  constexpr schedule_kind kinds[] = {schedule_kind::interval, schedule_kind::interval, schedule_kind::cron,
-                                     schedule_kind::cron,     schedule_kind::cron,     schedule_kind::cron,
-                                     schedule_kind::cron,     schedule_kind::daily,    schedule_kind::hourly,
-                                     schedule_kind::manual};
+  constexpr schedule_kind kinds[] = {
+      schedule_kind::interval, schedule_kind::interval, schedule_kind::interval, schedule_kind::interval,
+      schedule_kind::cron,     schedule_kind::cron,     schedule_kind::cron,     schedule_kind::cron,
+      schedule_kind::cron,     schedule_kind::cron,     schedule_kind::daily,    schedule_kind::hourly,
+      schedule_kind::manual};
   s.kind = d.one_of(kinds);
   s.every = std::chrono::duration_cast<milliseconds>(d.between(5s, 90s));
   s.cron = d.one_of(crons);
@@ -289,7 +290,7 @@ void client::run_job() {
   dice& d = world_.chance;
   engine::submit_run in;
   in.what.job = fmt::format("job-{}", d.below(3));
-  in.what.held = d.below(4) == 0;
+  in.what.held = d.below(2) == 0;
   in.after = draw_dependencies();
   if (d.below(6) == 0)
     in.what.not_before =
@@ -350,6 +351,7 @@ void client::act() {
     case 18:
     case 19: return backfill();
     case 14:
+    case 24:
       if (world_.draw.calendars) {
         engine::apply_jobs in;
         in.calendars.push_back(draw_calendar(static_cast<int>(d.below(2))));
