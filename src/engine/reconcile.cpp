@@ -60,15 +60,30 @@ bool never_had_it(const evidence& e, const attempt_entry& a) {
   return !a.run->spec->spec.at_most_once || e.same_process;
 }
 
+constexpr const char* boot_changed = "boot_changed";
+
+// It cannot run any more. The answer that says so may be lost, and the worker's next registration is one of
+// the same boot: what is known now must be on record, also of an attempt that was thought lost before.
+void end_by_boot(core& c, attempt_entry& a) {
+  if (is_live(a.row.state)) return lose_attempt(c, a, boot_changed);
+  if (a.row.state != attempt_state::lost || a.row.reason == boot_changed) return;
+  a.row.reason = boot_changed;
+  touch(c, a);
+}
+
+bool may_still_run(const evidence& e, const attempt_entry& a) {
+  return e.same_boot && (is_live(a.row.state) || a.row.reason != boot_changed);
+}
+
 void sort_running(core& c, worker_entry& w, const evidence& e, protocol::registration& answer) {
   for (const protocol::lease_ref& ref : e.r.running) {
     attempt_entry* a = own_attempt(c, w, ref);
-    if (a != nullptr && still_counts(c, *a) && e.same_boot && may_go_on(*a->run)) {
+    if (a != nullptr && still_counts(c, *a) && may_still_run(e, *a) && may_go_on(*a->run)) {
       keep(c, *a);
       answer.keep.push_back(ref);
       continue;
     }
-    if (a != nullptr && is_live(a->row.state)) lose_attempt(c, *a, "boot_changed");
+    if (a != nullptr && (!e.same_boot || is_live(a->row.state))) end_by_boot(c, *a);
     answer.abandon.push_back(ref);
   }
 }
@@ -91,7 +106,7 @@ void sort_lost(core& c, worker_entry& w, const evidence& e, protocol::registrati
   for (const protocol::lease_ref& ref : e.r.lost) {
     attempt_entry* a = own_attempt(c, w, ref);
     if (a != nullptr && is_live(a->row.state))
-      lose_attempt(c, *a, e.same_boot ? "process_gone" : "boot_changed");
+      lose_attempt(c, *a, e.same_boot ? "process_gone" : boot_changed);
     answer.abandon.push_back(ref);
   }
 }
@@ -106,7 +121,7 @@ void sort_absent(core& c, worker_entry& w, const evidence& e, const std::set<lea
     if (never_had_it(e, a)) {
       end_not_started(c, a, "never_received");
     } else {
-      lose_attempt(c, a, e.same_boot ? "not_in_outbox" : "boot_changed");
+      lose_attempt(c, a, e.same_boot ? "not_in_outbox" : boot_changed);
     }
   }
 }

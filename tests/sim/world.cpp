@@ -136,7 +136,9 @@ void world::plan_faults() {
     time.after(chance.spread(1s, 30s), [&m] { m.fill_disk(false); });
   });
   every(draw.wall_steps, [this] {
-    constexpr milliseconds steps[] = {1s, -1s, 90s, -90s, 3600s, -3600s, 86400s * 3650, -86400s * 3650};
+    // Far steps are drawn twice: what they do to schedules takes a way back to show.
+    constexpr milliseconds far = 86400s * 3650;
+    constexpr milliseconds steps[] = {1s, -1s, 90s, -90s, 3600s, -3600s, far, -far, far, -far};
     saw("wall clock stepped");
     const milliseconds by = chance.one_of(steps);
     if (chance.below(2) == 0) return any_machine().step_wall(by);

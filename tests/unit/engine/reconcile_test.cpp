@@ -84,6 +84,28 @@ TEST_CASE("a running process cannot have survived a reboot") {
   CHECK(b.state() == attempt_state::lost);
 }
 
+TEST_CASE("what a reboot ended stays ended when the answer that said so was lost, over a restart too") {
+  for (const bool silent : {false, true}) {
+    for (const bool restarted : {false, true}) {
+      bench b;
+      b.worker.start(b.offer, 1);
+      b.w.settle();
+      b.worker.drop();
+      if (silent) b.w.advance(75s);  // thought lost before
+      b.worker.form.boot_id = "boot-2";
+      b.list_running();
+      b.worker.connect();
+      CHECK(b.abandoned());
+      b.worker.drop();
+      if (restarted) b.w.restart(1s);
+      b.list_running();
+      b.worker.connect();
+      CHECK(b.abandoned());
+      CHECK(b.state() == attempt_state::lost);
+    }
+  }
+}
+
 TEST_CASE("row 4: a partition that ends before the next offer brings the running attempt back") {
   bench b;
   b.worker.start(b.offer, 1);
