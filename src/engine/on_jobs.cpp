@@ -90,9 +90,21 @@ day_filter filter_with(const core& c, const apply_jobs& in, const schedule& s) {
   return days;
 }
 
-bool fires_after(const schedule& s, wall_time now, const zone_entry& zone, day_filter days) {
-  const auto times = make_calendar(s, now, zone.table, std::move(days));
-  return times && (*times)->next(now).has_value();
+// An edit begins a new count of intervals only if the interval itself changed.
+bool same_rhythm(const std::optional<schedule>& a, const std::optional<schedule>& b) {
+  return a && b && a->kind == b->kind && a->every == b->every;
+}
+
+/// Intervals go on from where they began as long as their rhythm stays.
+wall_time anchor_of(const core& c, const job_definition& d) {
+  const auto old = c.jobs.find(d.name);
+  const bool goes_on = old != c.jobs.end() && same_rhythm(old->second.job.definition.schedule, d.schedule);
+  return goes_on ? old->second.job.schedule_anchor : c.now.wall;
+}
+
+bool fires(const core& c, const job_definition& d, const zone_entry& zone, day_filter days) {
+  const auto times = make_calendar(*d.schedule, anchor_of(c, d), zone.table, std::move(days));
+  return times && (*times)->next(c.now.wall).has_value();
 }
 
 // A schedule that is new or changed and has nothing to come is a mistake of whoever wrote it. One that has
@@ -106,8 +118,8 @@ std::optional<refusal> check_future(const core& c, const apply_jobs& in, const j
   if (s.kind == schedule_kind::once && s.at <= c.now.wall) return std::nullopt;  // check_once has judged it
   const zone_entry& zone = c.zones.at(s.time_zone);
   const day_filter days = filter_with(c, in, s);
-  if (fires_after(s, c.now.wall, zone, days)) return std::nullopt;
-  if (!days.empty() && fires_after(s, c.now.wall, zone, {})) {
+  if (fires(c, d, zone, days)) return std::nullopt;
+  if (!days.empty() && fires(c, d, zone, {})) {
     return refuse(
         errc::bad_field,
         fmt::format("Job {}: its schedule never fires: its calendars leave out every day that it names.",
@@ -199,11 +211,6 @@ std::optional<refusal> check_all(const core& c, const apply_jobs& in) {
   }
   if (auto wrong = check_limits(c, in.jobs)) return wrong;
   return check_version(c, in);
-}
-
-// An edit begins a new count of intervals only if the interval itself changed.
-bool same_rhythm(const std::optional<schedule>& a, const std::optional<schedule>& b) {
-  return a && b && a->kind == b->kind && a->every == b->every;
 }
 
 // Up to where the instants of a job count as decided after a change. Those before it are not decided by the

@@ -56,7 +56,7 @@ wall_time place_in_time(attempt& row, const protocol::job_result& r, wall_time n
   const bool ran = r.status != result_status::rejected && r.status != result_status::error;
   if (!row.started_at && !ran) return now;
   if (!row.started_at || *row.started_at + took > now) row.started_at = std::max(row.offered_at, now - took);
-  if (took == milliseconds{0}) return now;  // not told, or too short to matter
+  if (r.duration_seconds <= 0) return now;  // not told
   return std::max(*row.started_at, std::min(*row.started_at + took, now));
 }
 

@@ -30,7 +30,9 @@ std::vector<run_entry*> predecessors(const name_entry& n, std::size_t most) {
   std::vector<run_entry*> list;
   for (run_entry* r : n.line) {
     if (list.size() == most) break;
-    if (r->id != n.successor && !r->cancel_requested) list.push_back(r);
+    // An end that is not known is for a late result or a person to tell, as after any loss.
+    const bool settled_by_others = r->state == run_state::unknown && live_attempt(*r) == nullptr;
+    if (r->id != n.successor && !r->cancel_requested && !settled_by_others) list.push_back(r);
   }
   return list;
 }
@@ -115,6 +117,9 @@ std::optional<std::string> overlap_objection(const name_entry& n) {
 void succeed(core& c, const run_entry& r) {
   r.name->successor = r.id;
   c.successions.insert(r.name->text);
+  // The end of the others may take more than this step, and until then none of them starts.
+  run_entry* const first = first_of(*r.name);
+  if (first != nullptr && first != &r) let_in_or_out(c, *first);
 }
 
 void take_up_rule(core& c, name_entry& n) {

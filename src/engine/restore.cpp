@@ -43,6 +43,10 @@ void restore_workers(core& c, const snapshot& from) {
     w.row = row;
     w.seen_wall = row.last_seen;
     w.last_received = heard_before(c, row);
+    if (row.last_seen && row.last_seen == row.registered_at) {
+      w.row.last_seen = *row.last_seen + milliseconds{1};  // of the next start's point of view it has ended
+      touch(c, w);
+    }
     if (fresh) {
       w.order = ++c.worker_order;
       c.workers_by_order.emplace(w.order, &w);

@@ -263,9 +263,9 @@ void finish_run(core& c, run_entry& r, run_state to, std::string_view reason, le
   stop_waiting(c, r);
   set_state(c, r, to, reason);
   run_details& d = details(r);
-  const auto* decided_by = deciding && !d.attempts.empty() ? d.attempts.back() : nullptr;
-  const bool told = decided_by != nullptr && decided_by->row.lease == deciding;
-  d.finished_at = told ? decided_by->row.finished_at.value_or(c.now.wall) : c.now.wall;
+  // When that was decided, which retention and the life of an idempotency key count from. When the process
+  // ended is the attempt's to say, and may be days before.
+  d.finished_at = c.now.wall;
   d.deciding_lease = deciding;
   if (d.start_by) c.timers.erase({*d.start_by, timer_kind::start, 0, r.id});
   for (attempt_entry* a : d.attempts) a->holder->lost.erase(a->row.lease);

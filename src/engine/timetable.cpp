@@ -322,7 +322,7 @@ class dated_calendar final : public calendar {
       if (!found) return std::nullopt;
       if (found->kind == instant_kind::fires && !objection(found->what)) return found->what;
       after = found->what.instant;
-      if (found->kind == instant_kind::fires && is_steady(found->what)) after = end_of_day(found->what);
+      if (found->kind == instant_kind::fires) after = std::max(after, end_of_date(found->what));
     }
     return std::nullopt;
   }
@@ -335,8 +335,7 @@ class dated_calendar final : public calendar {
       if (!found) return std::nullopt;
       if (found->kind == instant_kind::fires && !objection(found->what)) return found->what;
       at = found->what.instant - tick;
-      if (found->kind == instant_kind::fires && began_steady(found->what))
-        at = begin_of_day(found->what) - tick;
+      if (found->kind == instant_kind::fires) at = std::min(at, begin_of_date(found->what) - tick);
     }
     return std::nullopt;
   }
@@ -426,8 +425,15 @@ class dated_calendar final : public calendar {
     const std::size_t stretch = zone().stretch_at(at);
     return zone().end(stretch) > whole_seconds(end_of_day(i)) && zone().furthest_shown(at) == local_of(i);
   }
-  bool began_steady(const upcoming_instant& i) const {
-    return zone().begin(zone().stretch_at(whole_seconds(i.instant))) <= whole_seconds(begin_of_day(i));
+  /// Its day, as far as the zone keeps its offset: all these instants are of the same date. So a day on which
+  /// the offset changes costs a search two looks and not one for each instant.
+  wall_time end_of_date(const upcoming_instant& i) const {
+    const utc_seconds end = zone().end(zone().stretch_at(whole_seconds(i.instant)));
+    return whole_seconds(end_of_day(i)) < end ? end_of_day(i) : to_wall(end) - tick;
+  }
+  wall_time begin_of_date(const upcoming_instant& i) const {
+    const utc_seconds begin = zone().begin(zone().stretch_at(whole_seconds(i.instant)));
+    return begin <= whole_seconds(begin_of_day(i)) ? begin_of_day(i) : to_wall(begin);
   }
 
   /// Why its day does not count; nothing if it does.

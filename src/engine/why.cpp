@@ -68,7 +68,9 @@ const char* words_of(const run_entry& r) {
     case run_state::unknown: return "has an end that is not known";
     default: break;
   }
-  return r.place == line_place::begun ? "is to be tried again" : "is to start first";
+  if (r.place == line_place::begun)
+    return r.held ? "is to be tried again, and is held" : "is to be tried again";
+  return "is to start first";
 }
 
 // Until the run ends, and not just its attempt: one that is tried again keeps its place. A worker that is
@@ -85,6 +87,7 @@ std::string overlap_remedy(const run_entry& first, std::size_t ahead, const std:
     return fmt::format(
         "Give the schedule of {} overlap = \"allow\" with orchestrator job apply; all go then.", job);
   if (first.cancel_requested) return "Wait for the end of the run that is being cancelled.";
+  if (first.held) return "orchestrator run release " + id_of(first);
   return "orchestrator run cancel " + id_of(first);
 }
 

@@ -1,5 +1,7 @@
 // The HTTP API's resources. Every key is always there, null for what is not known yet, so that scripts need
 // no special cases. The server writes these, the CLI prints them, golden tests hold their shape.
+#include <algorithm>
+
 #include <orchestrator/base/text.hpp>
 #include <orchestrator/protocol/api_json.hpp>
 #include <orchestrator/protocol/definitions.hpp>
@@ -42,6 +44,14 @@ json::value spec_or_null(const run_spec* spec) {
   return o;
 }
 
+// People are shown when the process ended, not when its result came and was decided about.
+std::optional<wall_time> end_of(const run& r, std::span<const attempt> attempts) {
+  const auto deciding = std::find_if(attempts.begin(), attempts.end(),
+                                     [&](const attempt& a) { return a.lease == r.deciding_lease; });
+  return r.finished_at && deciding != attempts.end() && deciding->finished_at ? deciding->finished_at
+                                                                              : r.finished_at;
+}
+
 }  // namespace
 
 const char* to_string(presence p) {
@@ -77,6 +87,7 @@ json::object attempt_to_json(const attempt& a) {
 }
 
 json::object run_to_json(const run& r, const run_spec* spec, std::span<const attempt> attempts) {
+  const std::optional<wall_time> finished_at = end_of(r, attempts);
   json::object o;
   o["id"] = to_string(r.id);
   o["job"] = r.job;
@@ -92,8 +103,8 @@ json::object run_to_json(const run& r, const run_spec* spec, std::span<const att
   o["instant"] = time_or_null(r.instant);
   o["not_before"] = time_or_null(r.not_before);
   o["started_at"] = time_or_null(r.started_at);
-  o["finished_at"] = time_or_null(r.finished_at);
-  o["duration_seconds"] = seconds_between(r.started_at, r.finished_at);
+  o["finished_at"] = time_or_null(finished_at);
+  o["duration_seconds"] = seconds_between(r.started_at, finished_at);
   o["cancel_requested"] = r.cancel_requested;
   o["held"] = r.held;
   o["retry_of"] = r.retry_of ? text(to_string(*r.retry_of)) : json::value();

@@ -22,7 +22,7 @@ struct unreadable_text {
 /// At most `most` of them.
 std::vector<unreadable_text> unreadable_texts(connection& main, const text_judge& texts, std::size_t most);
 
-/// Throws the open_error of the first of them, if there is one.
+/// Throws the open_error of the first that a start would read, if there is one.
 void refuse_unreadable_texts(connection& main, const std::filesystem::path& dir, const text_judge& texts);
 
 }  // namespace orchestrator::store

@@ -315,14 +315,15 @@ admission_oracle::finding admission_oracle::judge_drop(const put_instant& m) {
                      others.size());
 }
 
-/// With cancel_old all others are being ended while one that has not begun is able to start.
+/// With cancel_old all others are being ended while one that has not begun is able to start, but for those
+/// whose end is not known: that is for somebody else to tell.
 admission_oracle::finding admission_oracle::judge_successor(const run_id& id) const {
   const auto found = runs_.find(id);
   if (found == runs_.end() || rule_of(found->second) != overlap_policy::cancel_old) return std::nullopt;
   const run_facts& r = found->second;
   if (r.state != run_state::queued || r.attempts > 0 || occupies(r) != certainty::yes) return std::nullopt;
   for (const auto& [other, facts] : occupants(r.name, certainty::yes)) {
-    if (other != id && !facts->cancel_requested)
+    if (other != id && !facts->cancel_requested && facts->state != run_state::unknown)
       return fmt::format("I28: run {} of {} goes on although {} is able to start, with overlap cancel_old",
                          to_string(other), r.name, to_string(id));
   }

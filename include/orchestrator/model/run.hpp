@@ -78,7 +78,7 @@ struct run {
   std::optional<wall_time> instant;      ///< the schedule's instant that made it
   std::optional<wall_time> not_before;   ///< --at, --in, or the end of a backoff
   std::optional<wall_time> started_at;   ///< first attempt's start
-  std::optional<wall_time> finished_at;  ///< its deciding attempt's end, or when it was decided without one
+  std::optional<wall_time> finished_at;  ///< when its end was decided; its process may have ended before
   int failures = 0;                      ///< failed and timed-out attempts
   int losses = 0;                        ///< lost attempts
   int rejections = 0;                    ///< rejected and not_started attempts

@@ -246,6 +246,52 @@ TEST_CASE("a schedule that can never fire is refused, with the key that keeps it
   CHECK(refused(once) == "/1/schedule/end");
 }
 
+TEST_CASE(
+    "a schedule whose first instant is far, behind many changes of the clock, is none that never fires") {
+  world w;
+  zone_table summer{"Test/Summer", 3600, {}};  // forward each April, back each October
+  const auto year = 365 * 24h;
+  for (int i = 0; i < 12; ++i) {
+    const wall_time january = w.wall() + i * year;
+    summer.transitions.push_back({to_unix_ms(january + 90 * 24h) / 1000, 7200});
+    summer.transitions.push_back({to_unix_ms(january + 270 * 24h) / 1000, 3600});
+  }
+  w.zones["Test/Summer"] = summer;
+  const auto today = static_cast<std::int32_t>(w.wall().time_since_epoch() / 24h);
+  for (const auto& [every, days] : {std::pair{1s, 400}, std::pair{60s, 3600}}) {
+    job_definition d = job_named("far");
+    d.schedule = schedule{};
+    d.schedule->kind = schedule_kind::interval;
+    d.schedule->every = every;
+    d.schedule->time_zone = "Test/Summer";
+    d.schedule->include = {"one"};
+    apply_jobs in;
+    in.request = w.ask();
+    in.jobs = {d};
+    in.calendars = {{"one", "", 0, {}, {{today + days, today + days}}}};
+    w.give(in);
+    w.settle();
+    REQUIRE(w.answered<jobs_answer>(in.request) != nullptr);
+    const auto next = w.view().next_instants("far", w.wall(), 1).value();
+    REQUIRE(next.size() == 1);
+    const auto local = next[0].instant + seconds{next[0].utc_offset};
+    CHECK(local.time_since_epoch() / 24h == today + days);
+  }
+}
+
+TEST_CASE("an end that leaves an interval that goes on one more instant is none that never fires") {
+  world w;
+  job_definition d = job_named("weekly");
+  d.schedule = schedule{};
+  d.schedule->kind = schedule_kind::interval;
+  d.schedule->every = 7 * 24h;
+  w.apply(d);
+  w.advance(3 * 24h);
+  d.schedule->end = static_cast<std::int32_t>((w.wall() + 5 * 24h).time_since_epoch() / 24h);
+  CHECK(w.answered<jobs_answer>(w.apply(d)) != nullptr);
+  CHECK(w.view().next_instants("weekly", w.wall(), 5).value().size() == 1);
+}
+
 TEST_CASE("a schedule that has run out may be applied again as it is, but not anew") {
   world w;
   job_definition d = daily_in("UTC");

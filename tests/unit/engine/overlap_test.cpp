@@ -494,6 +494,56 @@ TEST_CASE("cancel_old: many that wait are ended over several steps, and none of 
   for (const run_id& run : runs) CHECK(b.state(run) == run_state::cancelled);
 }
 
+TEST_CASE(
+    "cancel_old: what one job's runs take of a step starts none that is to be replaced of another job") {
+  bench b(overlap_policy::cancel_old);
+  b.w.checks_each_step = false;
+  job_definition last = job_with(overlap_policy::cancel_old);
+  last.name = "zzz";
+  b.w.apply(last);
+  b.pause(true);
+  b.w.give(pause_job{b.w.ask(), "zzz", false, true});
+  for (int i = 0; i < 1'800; ++i)
+    b.w.give([&] {
+      submit_run in;
+      in.request = b.w.ask();
+      in.what.job = "job";
+      return in;
+    }());
+  std::vector<run_id> of_last;
+  for (int i = 0; i < 4; ++i) of_last.push_back(b.w.run_job("zzz"));
+  b.w.give(pause_job{b.w.ask(), "job", false, false});
+  b.w.give(pause_job{b.w.ask(), "zzz", false, false});
+  b.w.turn();
+  CHECK(b.w.view().count().active == 0);
+  b.w.settle();
+  b.w.check();
+  of_last.pop_back();
+  for (const run_id& run : of_last) {
+    CHECK(b.state(run) == run_state::cancelled);
+    CHECK(b.w.stored(run).attempts == 0);
+  }
+}
+
+TEST_CASE("cancel_old: an end that is not known is not settled by a newer run, which waits for it") {
+  job_definition d = job_with(overlap_policy::cancel_old);
+  d.spec.at_most_once = true;
+  bench b(d);
+  const run_id first = b.by_hand();
+  b.take();
+  b.worker.drop();
+  b.w.advance(2min);
+  REQUIRE(b.state(first) == run_state::unknown);
+  test_worker other(b.w, "w2", 2);
+  other.connect();
+  const run_id second = b.by_hand();
+  CHECK(b.state(first) == run_state::unknown);
+  CHECK(b.w.why(second) == codes{"overlap"});
+  b.w.give(resolve_run{b.w.ask(), first, run_state::succeeded});
+  b.w.settle();
+  CHECK(b.is_active(second));
+}
+
 TEST_CASE("no rule: a job without a schedule, and one by hand only that names none") {
   job_definition d = job_with(overlap_policy::skip);
   SUBCASE("no schedule") { d.schedule.reset(); }
