@@ -100,9 +100,9 @@ class Admission(WorldTest):
         self.world.start_worker()
         for code, attempts in ((75, 2), (9, 1)):
             with self.subTest(code=code):
-                name = self.world.cli("submit", "-o", "name", "--retries", "1", "--backoff", "10ms", "--max-backoff", "1s",
-                                      "--max-lost", "2", "--lost-after", "30s", "--on-lease-lost", "kill", "--retry-on", "75",
-                                      "--", "sh", "-c", f"exit {code}").stdout.strip()
+                flags = ("--retries", "1", "--backoff", "10ms", "--max-backoff", "1s", "--max-lost", "2",
+                         "--lost-after", "30s", "--on-lease-lost", "kill", "--retry-on", "75")
+                name = self.world.cli("submit", "-o", "name", *flags, "--", "sh", "-c", f"exit {code}").stdout.strip()
                 self.assertEqual(len(self.world.wait_final(name)["attempts"]), attempts)
 
     def test_runs_wait_for_others_over_a_kill_and_are_skipped_when_that_was_in_vain(self):
