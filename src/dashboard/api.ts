@@ -214,11 +214,10 @@ export async function open(path: string, what: request = {}): Promise<Response> 
   const used = token;
   if (used !== '') headers.Authorization = `Bearer ${used}`;
   let body: string | undefined;
-  if (what.body !== undefined) {
+  if (what.method === 'POST' || what.method === 'PUT') {
+    // Without a body, too: the coordinator takes no change that a foreign page's form could send.
     headers['Content-Type'] = 'application/json';
-    body = JSON.stringify(what.body);
-  } else if (what.method === 'POST' || what.method === 'PUT') {
-    body = '';
+    body = what.body === undefined ? '' : JSON.stringify(what.body);
   }
   let answer: Response;
   try {
