@@ -9,12 +9,12 @@ import { connection, now, start_live } from './live';
 import { Overview } from './overview';
 import { Queues } from './queues';
 import { match } from './match';
-import { go, place, start_router } from './router';
+import { go, leave, leaving, place, start_router } from './router';
 import { Run } from './run';
 import { Runs } from './runs';
 import { Schedule, Schedules } from './schedules';
 import { coarse } from './time';
-import { Dialog, Field, Messages, Page, theme, value_of, zone } from './ui';
+import { Confirm, Dialog, Field, Messages, Page, theme, value_of, zone } from './ui';
 import { Workers } from './workers';
 
 const menu: { name: string; path: string; key: string }[] = [
@@ -254,6 +254,15 @@ function Frame() {
       </main>
       <Messages />
       {help && <Keys close={() => set_help(false)} />}
+      {leaving.value !== null && (
+        <Confirm
+          title="Leave without saving?"
+          yes="Leave it"
+          close={() => (leaving.value = null)}
+          run={async () => leave()}>
+          <p>What you typed here is not saved and would be lost.</p>
+        </Confirm>
+      )}
     </>
   );
 }

@@ -12,8 +12,17 @@ const here = (): place => ({ path: location.pathname, search: location.search, h
 
 export const place = signal<place>(here());
 
+/// Set by a page while something was typed there that leaving it would lose.
+export const unsaved = signal(false);
+/// Where somebody wants to go who has to say first that what was typed may be lost.
+export const leaving = signal<string | null>(null);
+
 /// `replace` for what is no step of its own, such as typing into a filter.
 export function go(to: string, replace = false): void {
+  if (unsaved.peek() && new URL(to, location.href).pathname !== place.peek().path) {
+    leaving.value = to;
+    return;
+  }
   if (replace) history.replaceState(null, '', to);
   else history.pushState(null, '', to);
   const before = place.value.path;
@@ -28,8 +37,15 @@ export function go(to: string, replace = false): void {
 export function start_router(): void {
   place.value = here(); // a token may have been taken out of it
   addEventListener('popstate', () => {
+    const was = place.peek();
+    if (unsaved.peek() && location.pathname !== was.path) {
+      leaving.value = location.pathname + location.search + location.hash;
+      history.pushState(null, '', was.path + was.search + was.hash);
+      return;
+    }
     place.value = here();
   });
+  addEventListener('beforeunload', e => unsaved.peek() && e.preventDefault());
   // Plain clicks on links of ours; everything else is the browser's.
   document.addEventListener('click', e => {
     if (e.defaultPrevented || e.button !== 0 || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
@@ -39,4 +55,12 @@ export function start_router(): void {
     e.preventDefault();
     go(link.pathname + link.search + link.hash);
   });
+}
+
+/// What was typed is given up, and the way that was held is gone.
+export function leave(): void {
+  const to = leaving.peek();
+  unsaved.value = false;
+  leaving.value = null;
+  if (to !== null) go(to);
 }

@@ -255,6 +255,8 @@ export function Dialog({
   const id = useId();
   // The browser tells of the end twice, and once more when the dialog is gone and another may be there.
   const ended = useRef(false);
+  // Selecting text and letting go beside the dialog is no click beside it.
+  const pressed_beside = useRef(false);
   const end = () => {
     if (ended.current) return;
     ended.current = true;
@@ -276,7 +278,10 @@ export function Dialog({
       aria-labelledby={id}
       onCancel={end}
       onClose={end}
-      onClick={e => e.target === ref.current && ref.current?.close()}>
+      onPointerDown={e => {
+        pressed_beside.current = e.target === ref.current;
+      }}
+      onClick={e => e.target === ref.current && pressed_beside.current && ref.current?.close()}>
       <div class="inside">
         <h2 id={id}>{title}</h2>
         {children}

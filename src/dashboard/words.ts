@@ -54,6 +54,12 @@ export function parse_pairs(text: string): { pairs: Record<string, string>; bad:
   return { pairs, bad: null };
 }
 
+/// Whether a line says this pair and no other.
+export function is_line_pair(name: string, value: unknown): boolean {
+  if (name === '' || name !== name.trim() || /[=\r\n]/.test(name)) return false;
+  return typeof value === 'string' && !/[\r\n]/.test(value);
+}
+
 export function format_pairs(pairs: Record<string, unknown> | undefined): string {
   return Object.entries(pairs ?? {})
     .map(([k, v]) => `${k}=${v}`)

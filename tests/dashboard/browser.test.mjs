@@ -91,7 +91,8 @@ test('the portal: a job is made in the form, run, watched live, seen to fail, re
 test('an edited job keeps what the form does not know, and a change in between is not overwritten', async () => {
   const definition = { command: ['true'], locks: ['db'], retry: { max_attempts: 2, on_exit: [75] } };
   await world.api('PUT', '/jobs/edited', definition);
-  await in_page('/jobs/edited/edit', async page => {
+  await in_page('/jobs/edited', async page => {
+    await page.getByRole('link', { name: 'Edit', exact: true }).click();
     await page.getByLabel('Timeout').fill('soon');
     await button(page, 'Save').click();
     await page.locator('.field.wrong', { has: page.getByLabel('Timeout') }).waitFor();
@@ -103,9 +104,28 @@ test('an edited job keeps what the form does not know, and a change in between i
       .filter({ hasText: /version/ })
       .waitFor();
     await page.reload();
+    assert.equal(page.questions, 1, 'the browser asks before it throws away what was typed');
     await page.getByLabel('Timeout').fill('5m');
+    await page.getByRole('link', { name: 'Runs', exact: true }).click();
+    await page.getByRole('dialog', { name: 'Leave without saving?' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.goBack();
+    await button(page, 'Back').click(); // of the question
+    assert.equal(await page.getByLabel('Timeout').inputValue(), '5m');
     await button(page, 'Save').click();
     await heading(page, 'edited');
+    await page.getByRole('link', { name: 'Edit', exact: true }).click();
+    await page.getByLabel('Timeout').fill('6m');
+    await page.getByRole('link', { name: 'Queues', exact: true }).click();
+    await button(page, 'Leave it').click();
+    await heading(page, 'Queues');
+
+    await page.goto(world.url + '/jobs:new');
+    await page.getByLabel('Name', { exact: true }).fill('edited');
+    await page.getByLabel('Command', { exact: true }).fill('true');
+    await page.getByLabel('Command', { exact: true }).press('Control+Enter');
+    const name = page.getByLabel('Name', { exact: true });
+    await page.locator('.field.wrong', { has: name }).getByText('there is a job of this name already').waitFor();
   });
   const stored = (await world.api('GET', '/jobs/edited')).definition;
   assert.deepEqual(stored, {
@@ -262,7 +282,7 @@ test('everything of the main path is done with the keyboard alone', async () => 
     await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');
     await page.keyboard.type('seq 1 300');
-    await page.keyboard.press('Enter');
+    await page.keyboard.press('Control+Enter');
     await heading(page, 'by-keys');
     await tab_to('Run');
     await page.keyboard.press('Enter');

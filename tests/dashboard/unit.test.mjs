@@ -353,6 +353,43 @@ test('a definition survives the form, with every key that has no field', () => {
   assert.deepEqual(job_model.definition_of(job_model.form_of(noop)), { definition: noop, errors: {} });
 });
 
+const saved = (definition, change = {}) =>
+  job_model.definition_of({ ...job_model.form_of(definition), ...change }, definition);
+
+test('saving a form alters nothing that was not touched', () => {
+  const definition = {
+    name: 'n',
+    description: ' two\nlines ',
+    command: ['sh', '-c', 'first\nsecond\n'],
+    cwd: '/a b ',
+    env: { A: 'x\ny', B: ' b ', 'odd=name': '1', ' C': '2', D: 'x\ry' },
+    timeout: 90,
+    tags: { 'k=': 'v', plain: 'w' },
+    requires: { labels: { 'a\nb': 'c', os: 'linux' } },
+    schedule: { daily: ' 02:30', time_zone: ' UTC', jitter: '10m' },
+  };
+  assert.deepEqual(saved(definition), { definition, errors: {} });
+  const script = { name: 's', script: 'a.py ', args: '--x\n --y ' };
+  assert.deepEqual(saved(script), { definition: script, errors: {} });
+  const changed = { ...definition, env: { ...definition.env, B: 'c', E: '3' }, description: 'other\ntext\n' };
+  assert.deepEqual(saved(definition, { env: 'B=c\nE=3', description: 'other\ntext\n' }).definition, changed);
+});
+
+test('a schedule among the other keys is sent when it names a rule, and refused at its field when not', () => {
+  const base = { ...job_model.empty_form, name: 'n', command: 'true' };
+  const more = schedule => ({ ...base, more: JSON.stringify({ schedule }) });
+  const { definition, errors } = job_model.definition_of(more({ daily: '02:30', jitter: '1m' }));
+  assert.deepEqual([definition.schedule, errors], [{ daily: '02:30', jitter: '1m' }, {}]);
+  assert.deepEqual(Object.keys(job_model.definition_of(more({ jitter: '1m' })).errors), ['more']);
+});
+
+test('other keys that must be objects and are none are told at their field', () => {
+  for (const more of ['{"retry": 3}', '{"requires": ["a"]}', '{"schedule": "daily"}', '{"env": null}', '{']) {
+    const { errors } = job_model.definition_of({ ...job_model.empty_form, name: 'n', command: 'true', more });
+    assert.deepEqual(Object.keys(errors), ['more'], more);
+  }
+});
+
 test('what cannot be is told at its field before the coordinator is asked', () => {
   const wrong = { ...job_model.empty_form, command: `it's`, env: 'A=1\nnonsense', rule: 'cron', more: '[1]' };
   const { errors } = job_model.definition_of(wrong);
