@@ -82,7 +82,11 @@ function use_output(id: string, number: number | null) {
         else lines.add(p.stream, p.offset, p.data ?? '');
         changed();
       },
-      error => set_end({ over: true, error }),
+      error => {
+        lines.over();
+        changed();
+        set_end({ over: true, error });
+      },
     );
     return () => {
       stop();

@@ -1,7 +1,7 @@
 // Where the dashboard begins: the frame around the pages, the token, the state of the connection, and the keys.
 import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { clock_ahead, forget_token, has_token, take_token, token_wanted, use_token } from './api';
+import { clock_ahead, find_token, forget_token, has_token, take_address, token_wanted, use_token } from './api';
 import { Events } from './events';
 import { EditJob, NewJob } from './job_form';
 import { Job, Jobs } from './jobs';
@@ -63,23 +63,24 @@ function title_of(path: string): string {
   return `${rest ? rest + ' · ' : ''}${at?.name ?? 'Overview'} · Orchestrator`;
 }
 
-function TokenPage({ said }: { said: string }) {
+/// Above the page, which stays as it is with what was typed there.
+function Login({ said }: { said: string }) {
   const [given, set_given] = useState('');
   const [remember, set_remember] = useState(false);
+  const [refused, set_refused] = useState('');
   return (
-    <main class="login">
+    <Dialog title="Orchestrator" kind="login">
       <form
         onSubmit={e => {
           e.preventDefault();
-          if (given.trim() !== '') use_token(given, remember);
+          if (given.trim() !== '') set_refused(use_token(given, remember));
         }}>
-        <h1>Orchestrator</h1>
         <p>
           This coordinator wants a token. It is the content of the file <code>admin.token</code> in the coordinator's
           data directory, by default <code>~/.local/state/orchestrator/server/admin.token</code>.{' '}
           <code>orchestrator dev</code> prints an address that has it.
         </p>
-        <Field label="Token" error={said} wide>
+        <Field label="Token" error={refused || said} wide>
           {p => (
             <input
               {...p}
@@ -87,19 +88,22 @@ function TokenPage({ said }: { said: string }) {
               autocomplete="off"
               autofocus
               value={given}
-              onInput={e => set_given(value_of(e))}
+              onInput={e => {
+                set_given(value_of(e));
+                set_refused('');
+              }}
             />
           )}
         </Field>
         <label>
           <input type="checkbox" checked={remember} onChange={e => set_remember(e.currentTarget.checked)} /> Remember
-          it in this browser; otherwise it is forgotten with the tab
+          it in this browser; otherwise it is forgotten with the last tab
         </label>
         <div class="buttons">
           <button class="main">Enter</button>
         </div>
       </form>
-    </main>
+    </Dialog>
   );
 }
 
@@ -199,7 +203,6 @@ function Frame() {
   useEffect(() => {
     document.title = title_of(path);
   }, [path]);
-  if (token_wanted.value !== null) return <TokenPage said={token_wanted.value} />;
   const { state } = connection.value;
   const current = (m: { path: string }) =>
     path === m.path || (m.path !== '/' && (path.startsWith(m.path + '/') || path.startsWith(m.path + ':')));
@@ -253,6 +256,7 @@ function Frame() {
         <Here />
       </main>
       <Messages />
+      {token_wanted.value !== null && <Login said={token_wanted.value} />}
       {help && <Keys close={() => set_help(false)} />}
       {leaving.value !== null && (
         <Confirm
@@ -267,8 +271,11 @@ function Frame() {
   );
 }
 
-take_token();
-addEventListener('hashchange', take_token); // an address with a token, given to a tab that is open already
-start_router();
-start_live();
-render(<Frame />, document.getElementById('app')!);
+async function start(): Promise<void> {
+  await find_token();
+  addEventListener('hashchange', take_address); // an address with a token, given to a tab that is open already
+  start_router();
+  start_live();
+  render(<Frame />, document.getElementById('app')!);
+}
+void start();

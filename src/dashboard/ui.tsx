@@ -246,10 +246,13 @@ export function Dialog({
   title,
   close,
   children,
+  kind,
 }: {
   title: string;
-  close: () => void;
+  /// Without it the dialog stays until what it is about is done.
+  close?: () => void;
   children: ComponentChildren;
+  kind?: string;
 }) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
@@ -259,6 +262,7 @@ export function Dialog({
   const pressed_beside = useRef(false);
   const end = () => {
     if (ended.current) return;
+    if (!close) return ref.current?.showModal(); // a browser lets nobody hinder its second Escape
     ended.current = true;
     close();
   };
@@ -275,13 +279,14 @@ export function Dialog({
   return (
     <dialog
       ref={ref}
+      class={kind}
       aria-labelledby={id}
-      onCancel={end}
+      onCancel={e => (close ? end() : e.preventDefault())}
       onClose={end}
       onPointerDown={e => {
         pressed_beside.current = e.target === ref.current;
       }}
-      onClick={e => e.target === ref.current && pressed_beside.current && ref.current?.close()}>
+      onClick={e => close && e.target === ref.current && pressed_beside.current && ref.current?.close()}>
       <div class="inside">
         <h2 id={id}>{title}</h2>
         {children}

@@ -146,6 +146,9 @@ test('a token is asked for once, a wrong one refused with the reason, and no add
   await page.getByLabel('Token').fill('wrong');
   await page.keyboard.press('Enter');
   await page.getByRole('alert').filter({ hasText: 'valid token' }).waitFor();
+  await page.getByLabel('Token').fill('tök en');
+  await page.keyboard.press('Enter');
+  await page.getByRole('alert').filter({ hasText: 'copied with something else' }).waitFor();
   await page.getByLabel('Token').fill(world.token);
   await page.keyboard.press('Enter');
   await heading(page, 'Runs');
@@ -154,16 +157,52 @@ test('a token is asked for once, a wrong one refused with the reason, and no add
   await page.reload();
   await heading(page, 'Runs');
 
-  const other = await context.newPage(); // another tab has its own
+  const [linked] = await Promise.all([
+    context.waitForEvent('page'),
+    page.getByRole('link', { name: 'Jobs', exact: true }).click({ modifiers: ['Control'] }),
+  ]);
+  await linked.locator('.dot.live').waitFor(); // a tab that was opened by a link asks the one it came from
+  await heading(linked, 'Jobs');
+
+  const other = await context.newPage();
   await other.goto(`${world.url}/#token=${world.token}`);
   await other.locator('.dot.live').waitFor();
   assert.equal(new URL(other.url()).hash, '');
   assert.equal(await other.evaluate(() => history.length <= 2 && !location.href.includes('token')), true);
   await button(other, 'Leave').click();
   await shows(other, 'admin.token');
+  await shows(page, 'admin.token'); // or a reload would bring it back
   await other.reload();
   await shows(other, 'admin.token');
+  await other.goto(world.url + '/runs#token=%');
+  await other.getByRole('alert').filter({ hasText: 'valid token' }).waitFor();
+  assert.equal(new URL(other.url()).hash, '');
   await context.close();
+});
+
+test('a login that is needed in between comes above the page, and what is not allowed is only a message', async () => {
+  const refusal = status => route =>
+    route.fulfill({ status, contentType: 'application/problem+json', body: `{"detail":"refused with ${status}"}` });
+  await in_page('/jobs:new', async page => {
+    await page.getByLabel('Name', { exact: true }).fill('typed');
+    await page.getByLabel('Command', { exact: true }).fill('true');
+    await page.route('**/api/v1/jobs/typed', refusal(403));
+    await button(page, 'Create').click();
+    await page.getByRole('alert').filter({ hasText: 'refused with 403' }).waitFor();
+    assert.equal(await page.getByLabel('Token').count(), 0);
+    await page.route('**/api/v1/jobs/typed', refusal(401));
+    await button(page, 'Create').click();
+    await page.getByRole('alert').filter({ hasText: 'refused with 401' }).last().waitFor();
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Escape');
+    await page.getByLabel('Token').fill(world.token);
+    await page.unroute('**/api/v1/jobs/typed');
+    await page.keyboard.press('Enter');
+    await page.getByLabel('Token').waitFor({ state: 'detached' });
+    assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'typed');
+    await button(page, 'Create').click();
+    await heading(page, 'typed');
+  });
 });
 
 test('a killed coordinator leaves a banner with the age of what is shown, and comes back', async () => {
@@ -511,6 +550,33 @@ test('a schedule is backfilled, a queue limited, both are paused, a worker is dr
     await world.ended(run.id);
     await page.getByRole('button', { name: /^Go on \([1-9]/ }).click();
     await page.getByText('job=seen').first().waitFor();
+  });
+});
+
+test('a hidden tab reads no output, and goes on where it was when it is seen', async () => {
+  const file = join(world.dir, 'go-hidden');
+  const script = `printf 'a\\377\\n'; seq 2 50; while [ ! -e ${file} ]; do sleep 0.02; done; seq 51 100`;
+  const run = await world.api('POST', '/runs', { name: 'hidden', command: ['sh', '-c', script] });
+  await in_page('/', async page => {
+    await page.addInitScript(() =>
+      Object.defineProperty(document, 'hidden', { get: () => window.is_hidden === true }),
+    );
+    const seen = is =>
+      page.evaluate(value => {
+        window.is_hidden = !value;
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, is);
+    await page.goto(`${world.url}/runs/${run.id}`);
+    await page.locator('.log[data-lines="50"]').waitFor();
+    const cut = page.waitForEvent('requestfailed', request => request.url().includes('/logs?'));
+    await seen(false);
+    await cut;
+    writeFileSync(file, '');
+    await world.ended(run.id);
+    assert.equal(await page.locator('.log').getAttribute('data-lines'), '50');
+    await seen(true);
+    await page.locator('.log[data-lines="100"]').waitFor();
+    await page.locator('.log .row', { hasText: /^100100$/ }).waitFor();
   });
 });
 

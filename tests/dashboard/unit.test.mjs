@@ -12,7 +12,7 @@ const built = await esbuild.build({
   write: false,
   format: 'esm',
 });
-const { ansi, job_model, lines, match, query, rows, time, virtual, words } = await import(
+const { ansi, job_model, lines, match, query, rows, time, token, virtual, words } = await import(
   'data:text/javascript;base64,' + Buffer.from(built.outputFiles[0].contents).toString('base64')
 );
 
@@ -123,6 +123,55 @@ test('a piece that comes twice, or half twice, goes in once', () => {
     log.lines.map(l => l.text),
     ['aé', 'bc', 'd'],
   );
+});
+
+test('output that is no text is counted in bytes, so that nothing behind it is lost', () => {
+  const log = new lines.log_lines();
+  const raw = Buffer.from([0x61, 0xff, 0xfe, 0x80, 0x0a]);
+  log.add('stdout', 0, new Uint8Array(raw));
+  log.add('stdout', 5, 'next\n');
+  log.add('stdout', 0, new Uint8Array(raw));
+  assert.deepEqual(
+    log.lines.map(l => l.text),
+    ['a\ufffd\ufffd\ufffd', 'next'],
+  );
+});
+
+test('a character torn between two pieces of bytes is whole, also when they come again in another cut', () => {
+  const raw = new Uint8Array(Buffer.from('\ufeff\xff aé€😀 b\nc'));
+  for (let cut = 1; cut < raw.length; ++cut) {
+    const log = new lines.log_lines();
+    log.add('stdout', 0, raw.slice(0, cut));
+    log.add('stdout', 0, raw.slice(0, cut - 1));
+    log.add('stdout', 0, Buffer.from(raw).toString());
+    log.add('stdout', raw.length, 'd');
+    assert.deepEqual(
+      log.lines.map(l => l.text),
+      ['\ufeff\xff aé€😀 b', 'cd'],
+      `cut at ${cut}`,
+    );
+  }
+});
+
+test('a character whose rest never comes is shown as a broken one', () => {
+  const log = new lines.log_lines();
+  log.add('stdout', 0, new Uint8Array([0x61, 0xe2, 0x82]));
+  log.add('stdout', 3, 'b\n');
+  log.add('stdout', 5, new Uint8Array([0xe2]));
+  log.over();
+  assert.deepEqual(
+    log.lines.map(l => l.text),
+    ['a\ufffdb', '\ufffd'],
+  );
+});
+
+test('a token is taken from the address whatever stands there, and what can be none is refused', () => {
+  assert.equal(token.token_of('#token=a%2Bb'), 'a+b');
+  assert.equal(token.token_of('#token=%'), '%');
+  assert.equal(token.token_of('#token='), '');
+  assert.equal(token.token_of('#L12'), undefined);
+  assert.equal(token.refused_token('aZ0-_~!'), '');
+  for (const text of ['', 'a b', 'tök', 'a\u200b', 'a\n']) assert.notEqual(token.refused_token(text), '', text);
 });
 
 test('streams count their own lines, and gaps are lines without a number of their own', () => {
