@@ -1,5 +1,5 @@
 // The list of jobs, and one job: what it does, when it runs next, how its last runs went, and running it by hand.
-import { useState } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
 import { all, call, new_key, path_of, post, problem } from './api';
 import type { instant, job, page, run } from './api';
 import { use_resource } from './live';
@@ -45,12 +45,14 @@ export function RunJob({ of, close }: { of: job; close: () => void }) {
   const [args, set_args] = useState<string>(of.definition.args ?? '');
   const [failed, set_failed] = useState<problem>();
   const [busy, set_busy] = useState(false);
+  // One for this question: a second click after an answer that was lost starts nothing twice.
+  const key = useMemo(new_key, [args]);
   const start = async (e: Event) => {
     e.preventDefault();
     set_busy(true);
     try {
       const body = takes_args && args !== (of.definition.args ?? '') ? { args } : {};
-      const made = await post<run>(`${path_of.job(of.name)}/run`, body, { 'Idempotency-Key': new_key() });
+      const made = await post<run>(`${path_of.job(of.name)}/run`, body, { 'Idempotency-Key': key });
       close();
       go(path_of.run(made.id));
     } catch (e) {

@@ -4,6 +4,7 @@ import { computed, effect, signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, clock_ahead, open, problem, token_wanted } from './api';
 import type { event, server_status } from './api';
+import { quarter } from './time';
 
 const QUIET_LIMIT = 40_000; // the coordinator says something every 15 s
 const PAUSE_MIN = 300;
@@ -29,8 +30,8 @@ setInterval(() => {
 effect(() => {
   now.value = Date.now() + clock_ahead.value;
 });
-/// The same in steps of an hour, for what need not be drawn again every second.
-export const this_hour = computed(() => now.value - (now.value % 3_600_000));
+/// The same in steps, for what need not be drawn again every second.
+export const this_quarter = computed(() => quarter(now.value));
 
 // ---- who wants to know
 

@@ -168,21 +168,25 @@ function Keys({ close }: { close: () => void }) {
 function use_keys(help: () => void): void {
   useEffect(() => {
     let after_g = 0;
-    const pressed = (e: KeyboardEvent) => {
-      const target = e.target as HTMLElement;
-      if (
-        e.ctrlKey ||
-        e.metaKey ||
-        e.altKey ||
-        e.defaultPrevented ||
-        target.closest('input, textarea, select, dialog')
-      )
-        return;
+    const is_ours = (e: KeyboardEvent) =>
+      !e.ctrlKey &&
+      !e.metaKey &&
+      !e.altKey &&
+      !e.defaultPrevented &&
+      !(e.target as HTMLElement).closest('input, textarea, select, dialog');
+    // What follows a g is a page's letter, before the output takes it for one of its own.
+    const pressed_first = (e: KeyboardEvent) => {
+      if (!is_ours(e)) return;
       const chosen = Date.now() - after_g < 1500 ? menu.find(m => m.key === e.key) : undefined;
-      after_g = 0;
-      if (chosen) go(chosen.path);
-      else if (e.key === 'g') after_g = Date.now();
-      else if (e.key === '?') help();
+      after_g = e.key === 'g' ? Date.now() : 0;
+      if (!chosen) return;
+      go(chosen.path);
+      e.preventDefault();
+      e.stopPropagation();
+    };
+    const pressed = (e: KeyboardEvent) => {
+      if (!is_ours(e)) return;
+      if (e.key === '?') help();
       else if (e.key === 'n' && place.value.path === '/jobs') go('/jobs:new');
       else if (e.key === '/') {
         const field = document.querySelector<HTMLElement>('[data-search], input[type=search]');
@@ -191,8 +195,12 @@ function use_keys(help: () => void): void {
       } else return;
       e.preventDefault();
     };
+    addEventListener('keydown', pressed_first, true);
     addEventListener('keydown', pressed);
-    return () => removeEventListener('keydown', pressed);
+    return () => {
+      removeEventListener('keydown', pressed_first, true);
+      removeEventListener('keydown', pressed);
+    };
   }, []);
 }
 

@@ -1,6 +1,6 @@
 // One run: what became of it, why it waits, its attempts on a time line, its output, and what can be done about it.
-import { useState } from 'preact/hooks';
-import { call, path_of, post } from './api';
+import { useRef, useState } from 'preact/hooks';
+import { call, new_key, path_of, post } from './api';
 import type { attempt, reason, run } from './api';
 import { now, use_resource } from './live';
 import { LogView } from './log_view';
@@ -300,6 +300,8 @@ function Actions({ of, reload }: { of: run; reload: () => void }) {
     say(said);
     reload();
   };
+  // Renewed when a run was made: a second click after an answer that was lost starts nothing twice.
+  const key = useRef(new_key());
   const waits = of.state === 'queued' || of.state === 'retry_wait';
   return (
     <>
@@ -326,7 +328,8 @@ function Actions({ of, reload }: { of: run; reload: () => void }) {
         <Action
           kind="main"
           run={async () => {
-            const made = await retry_run(of.id);
+            const made = await retry_run(of.id, key.current);
+            key.current = new_key();
             say(`Started again as ${short_id(made.id)}`);
             go(path_of.run(made.id));
           }}>

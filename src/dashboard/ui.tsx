@@ -4,7 +4,7 @@ import type { ComponentChildren, TargetedEvent } from 'preact';
 import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { path_of, problem } from './api';
 import type { run } from './api';
-import { now, this_hour } from './live';
+import { now, this_quarter } from './live';
 import { absolute, coarse, relative, short_time } from './time';
 
 // ---- settings of this browser
@@ -131,7 +131,7 @@ export function Time({ at, mode = 'relative' }: { at: string | null; mode?: 'rel
     mode === 'full'
       ? full
       : mode === 'short'
-        ? short_time(at, utc, this_hour.value)
+        ? short_time(at, utc, this_quarter.value)
         : relative(Date.parse(at), now.value);
   return (
     <time dateTime={at} title={full}>

@@ -205,6 +205,36 @@ test('a login that is needed in between comes above the page, and what is not al
   });
 });
 
+test('a second click after an answer that was lost starts nothing twice', async () => {
+  await world.api('PUT', '/jobs/once', { command: ['true'] });
+  const lose = async route => {
+    await route.fetch(); // it is done, and nobody hears of it
+    await route.abort();
+  };
+  const runs = async () => (await world.api('GET', '/runs?job=once')).items.length;
+  await in_page('/jobs/once', async page => {
+    const again = async (name, path, count) => {
+      await page.route(path, lose, { times: 1 });
+      const lost = page.waitForEvent('requestfailed');
+      await button(page, name).click();
+      await lost;
+      const before = page.url();
+      await button(page, name).click();
+      await page.waitForURL(url => url.href !== before);
+      assert.equal(await runs(), count);
+      await page.locator('.sum .state.green').waitFor();
+    };
+    await button(page, 'Run').click();
+    await again('Run now', '**/api/v1/jobs/once/run', 1);
+    await again('Retry', '**/retry', 2);
+    const last = page.url();
+    await button(page, 'Retry').click();
+    await page.waitForURL(url => url.href !== last);
+    assert.equal(await runs(), 3);
+    page.errors = page.errors.filter(e => !e.includes('ERR_FAILED')); // the lost answers themselves
+  });
+});
+
 test('a killed coordinator leaves a banner with the age of what is shown, and comes back', async () => {
   const own = await World.with_worker();
   try {
@@ -348,6 +378,10 @@ test('everything of the main path is done with the keyboard alone', async () => 
     await page.keyboard.press('?');
     await page.getByRole('dialog', { name: 'Keys' }).waitFor();
     await page.keyboard.press('Escape');
+    await tab_to('Output lines');
+    await page.keyboard.press('g');
+    await page.keyboard.press('w'); // which alone would wrap the output
+    await heading(page, 'Workers');
     await page.keyboard.press('g');
     await page.keyboard.press('r');
     await heading(page, 'Runs');

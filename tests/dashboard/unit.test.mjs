@@ -361,6 +361,22 @@ test('words are split and joined as a shell does', () => {
   }
 });
 
+test('a bulk cancellation counts what was cancelled and what had ended', () => {
+  const now = (state, finished_at) => ({ now: { state, finished_at } });
+  const answers = [now('cancelled', 'x'), now('active', null), now('failed', 'x'), now('succeeded', 'x')];
+  assert.deepEqual(words.told_cancels(answers), {
+    text: '1 cancelled, 1 told to end, 2 had ended already',
+    bad: false,
+  });
+  const failed = words.told_cancels([{ failed: 'no' }, now('cancelled', 'x')]);
+  assert.deepEqual(failed, { text: '1 cancelled, 1 could not be cancelled: no', bad: true });
+});
+
+test('today begins at midnight in zones that are half an hour off, too', () => {
+  const at = Date.parse('2026-11-26T18:31:00Z'); // a minute after midnight in India
+  assert.equal(new Date(time.quarter(at)).toISOString(), '2026-11-26T18:30:00.000Z');
+});
+
 test('a run is told as the command that starts it again', () => {
   const base = { job: 'j', job_version: null, args: null };
   assert.equal(
