@@ -1,5 +1,6 @@
 // The list of jobs, and one job: what it does, when it runs next, how its last runs went, and running it by hand.
 import { useMemo, useState } from 'preact/hooks';
+import { seen } from './ansi';
 import { all, call, new_key, path_of, post, problem } from './api';
 import type { instant, job, page, run } from './api';
 import { use_resource } from './live';
@@ -154,7 +155,7 @@ export function Jobs() {
                           <State of="paused" />
                         </>
                       )}
-                      <div class="faint thin">{j.description}</div>
+                      <div class="faint thin">{seen(j.description)}</div>
                     </th>
                     <td class="faint">
                       {j.schedule ? <a href={path_of.schedule(j.name)}>{j.schedule.text}</a> : 'by hand'}
@@ -267,7 +268,7 @@ function LastRuns({ name }: { name: string }) {
                 <td>
                   <RunState run={r} />
                 </td>
-                <td class="mono break">{r.args ?? ''}</td>
+                <td class="mono break">{seen(r.args ?? '')}</td>
                 <td class="faint">{r.attempts[r.attempts.length - 1]?.worker_id}</td>
                 <td class="right num">
                   <Taken run={r} />
@@ -342,7 +343,7 @@ export function Job({ name }: { name: string }) {
       sub={
         <div class="sum">
           {data.paused ? <State of="paused" /> : <State of="ready" />}
-          {data.description && <span>{data.description}</span>}
+          {data.description && <span>{seen(data.description)}</span>}
         </div>
       }
       actions={

@@ -2,6 +2,7 @@
 import { signal } from '@preact/signals';
 import type { ComponentChildren, TargetedEvent } from 'preact';
 import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { seen } from './ansi';
 import { path_of, problem } from './api';
 import type { run } from './api';
 import { now, this_quarter } from './live';
@@ -481,7 +482,7 @@ export function Tags({ of }: { of: Record<string, unknown> }) {
     <>
       {Object.entries(of).map(([k, v]) => (
         <span class="tag" key={k}>
-          {k}={String(v)}
+          {seen(`${k}=${v}`)}
         </span>
       ))}
     </>

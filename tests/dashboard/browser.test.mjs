@@ -225,6 +225,11 @@ test('a second click after an answer that was lost starts nothing twice', async 
       await page.locator('.sum .state.green').waitFor();
     };
     await button(page, 'Run').click();
+    const inside = await page.getByRole('dialog').getByRole('heading').boundingBox();
+    await page.mouse.move(inside.x + 5, inside.y + 5); // text is selected, and let go beside the dialog
+    await page.mouse.down();
+    await page.mouse.move(5, 400);
+    await page.mouse.up();
     await again('Run now', '**/api/v1/jobs/once/run', 1);
     await again('Retry', '**/retry', 2);
     const last = page.url();
@@ -479,6 +484,35 @@ test('a log of 100,000 lines draws few rows, follows, stops on scrolling up, and
     await button(page, 'Download').click();
     const saved = readFileSync(await (await waiting).path(), 'utf8');
     assert.equal(saved.split('\n').length, 100_001);
+  });
+});
+
+test('a line of a million characters is drawn in part, whole when wrapped, and hides nothing', async () => {
+  const script =
+    `head -c 1000000 /dev/zero | tr '\\0' x; printf '\\nturned \\342\\200\\256 around\\n'; ` +
+    `printf '日本%.0s' $(seq 200)`;
+  const run = await world.api('POST', '/runs', {
+    name: 'wide',
+    command: ['bash', '-c', script],
+    tags: { t: 'a\u200bb' },
+  });
+  await world.ended(run.id);
+  await in_page(`/runs/${run.id}`, async page => {
+    const log = page.locator('.log');
+    await log.locator('.row', { hasText: '980,000 more characters' }).waitFor();
+    assert.ok((await log.evaluate(e => e.textContent.length)) < 30_000);
+    await log.locator('.row', { hasText: 'turned \\u202e around' }).waitFor();
+    await page.getByText('t=a\\u200bb').first().waitFor();
+    await page.getByLabel('Search output').fill('x'); // in a million places
+    await page.getByText('–/1', { exact: true }).waitFor();
+    assert.ok((await log.locator('mark').count()) <= 2_000);
+    await page.getByLabel('Search output').fill('');
+    await button(page, 'Wrap').click();
+    await log.locator('.row', { hasText: /日本$/ }).last().waitFor();
+    const wider = await log.evaluate(e => e.scrollWidth - e.clientWidth);
+    assert.ok(wider <= 0, `a wrapped row is ${wider} px too wide`);
+    const text = await log.evaluate(e => e.textContent);
+    assert.ok(text.includes('xxx') && !text.includes('more characters'));
   });
 });
 

@@ -9,3 +9,4 @@ export * as time from '../../src/dashboard/time';
 export * as token from '../../src/dashboard/token';
 export * as virtual from '../../src/dashboard/virtual';
 export * as words from '../../src/dashboard/words';
+export * as wrap from '../../src/dashboard/wrap';

@@ -12,7 +12,7 @@ const built = await esbuild.build({
   write: false,
   format: 'esm',
 });
-const { ansi, job_model, lines, match, query, rows, time, token, virtual, words } = await import(
+const { ansi, job_model, lines, match, query, rows, time, token, virtual, words, wrap } = await import(
   'data:text/javascript;base64,' + Buffer.from(built.outputFiles[0].contents).toString('base64')
 );
 
@@ -62,6 +62,43 @@ test('sequences that are no colours leave nothing behind, torn ones neither', ()
 
 test('control characters are shown as their pictures, and a tab stays', () => {
   assert.equal(ansi.strip('a\x00b\x07\tc\x7f'), 'a␀b␇\tc␡');
+});
+
+test('what turns text around or has no width is shown as an escape', () => {
+  assert.equal(ansi.strip('a\u202eb\u200bc\ufeffd\u2066e\u009bf'), 'a\\u202eb\\u200bc\\ufeffd\\u2066e\\u009bf');
+  assert.equal(ansi.seen('k=\u{e0041}\nv'), 'k=\\u{e0041}\nv');
+  for (const plain of ['é', '日本', '😀', '❤\ufe0f', 'e\u0301', 'שלום', '\t']) assert.equal(ansi.strip(plain), plain);
+});
+
+test('of a long line no more is drawn than a browser bears, and the rest is counted', () => {
+  const one = [{ text: 'a'.repeat(1_000_000), style: {} }];
+  assert.deepEqual(ansi.bounded(one), { to: 20_000, more: 980_000 });
+  const coloured = Array.from({ length: 10_000 }, () => ({ text: 'ab', style: {} }));
+  assert.deepEqual(ansi.bounded(coloured), { to: 4_000, more: 16_000 });
+  assert.deepEqual(ansi.bounded(coloured.slice(0, 3)), { to: 6, more: 0 });
+  const marked = ansi.mark([{ text: 'a'.repeat(20_000), style: {} }], 'a');
+  assert.ok(marked.length <= 2_001);
+  assert.equal(marked.map(p => p.text).join('').length, 20_000);
+});
+
+test('a part of a line has the marks of what a search found across its borders', () => {
+  const { pieces } = ansi.render(`xx needle ${E}[31mneedle`, ansi.plain);
+  for (let at = 0; at <= 16; ++at) {
+    const parts = [ansi.marked(pieces, 'needle', 0, at), ansi.marked(pieces, 'needle', at, 16)].flat();
+    assert.equal(parts.map(p => p.text).join(''), 'xx needle needle');
+    const hits = parts.filter(p => p.hit);
+    assert.equal(hits.map(p => p.text).join(''), 'needleneedle', `cut at ${at}`);
+  }
+});
+
+test('a long line breaks by columns, with tabs, wide characters and marks', () => {
+  assert.deepEqual(wrap.breaks('', 10), [0]);
+  assert.deepEqual(wrap.breaks('a'.repeat(20), 10), [0, 10]);
+  assert.deepEqual(wrap.breaks('日本語日本語', 5), [0, 2, 4]);
+  assert.deepEqual(wrap.breaks('😀😀😀', 4), [0, 4]);
+  assert.deepEqual(wrap.breaks('a\tbcdefgh', 12), [0, 6]);
+  assert.deepEqual(wrap.breaks('\t\t', 10), [0, 1]);
+  assert.deepEqual(wrap.breaks('e\u0301'.repeat(10), 10), [0]);
 });
 
 test('a broken colour changes nothing that follows for the worse', () => {
