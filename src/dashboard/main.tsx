@@ -9,7 +9,7 @@ import { connection, now, start_live } from './live';
 import { Overview } from './overview';
 import { Queues } from './queues';
 import { match } from './match';
-import { go, leave, leaving, place, start_router } from './router';
+import { ask_first, go, leave, leaving, place, start_router } from './router';
 import { Run } from './run';
 import { Runs } from './runs';
 import { Schedule, Schedules } from './schedules';
@@ -253,7 +253,7 @@ function Frame() {
             ?
           </button>
           {has_token() && (
-            <button type="button" class="small" onClick={forget_token}>
+            <button type="button" class="small" onClick={() => ask_first(forget_token)}>
               Leave
             </button>
           )}
@@ -261,7 +261,8 @@ function Frame() {
       </header>
       <Lost />
       <main id="content">
-        <Here />
+        {/* Nothing is left on the screen of who left. */}
+        {(token_wanted.value === null || has_token()) && <Here />}
       </main>
       <Messages />
       {token_wanted.value !== null && <Login said={token_wanted.value} />}

@@ -14,13 +14,18 @@ export const place = signal<place>(here());
 
 /// Set by a page while something was typed there that leaving it would lose.
 export const unsaved = signal(false);
-/// Where somebody wants to go who has to say first that what was typed may be lost.
-export const leaving = signal<string | null>(null);
+/// What somebody wants to do who has to say first that what was typed may be lost.
+export const leaving = signal<(() => void) | null>(null);
+
+export function ask_first(then: () => void): void {
+  if (unsaved.peek()) leaving.value = then;
+  else then();
+}
 
 /// `replace` for what is no step of its own, such as typing into a filter.
 export function go(to: string, replace = false): void {
   if (unsaved.peek() && new URL(to, location.href).pathname !== place.peek().path) {
-    leaving.value = to;
+    leaving.value = () => go(to, replace);
     return;
   }
   if (replace) history.replaceState(null, '', to);
@@ -39,7 +44,8 @@ export function start_router(): void {
   addEventListener('popstate', () => {
     const was = place.peek();
     if (unsaved.peek() && location.pathname !== was.path) {
-      leaving.value = location.pathname + location.search + location.hash;
+      const to = location.pathname + location.search + location.hash;
+      leaving.value = () => go(to);
       history.pushState(null, '', was.path + was.search + was.hash);
       return;
     }
@@ -57,10 +63,10 @@ export function start_router(): void {
   });
 }
 
-/// What was typed is given up, and the way that was held is gone.
+/// What was typed is given up, and what was held is done.
 export function leave(): void {
-  const to = leaving.peek();
+  const then = leaving.peek();
   unsaved.value = false;
   leaving.value = null;
-  if (to !== null) go(to);
+  then?.();
 }

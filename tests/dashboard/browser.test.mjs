@@ -171,6 +171,7 @@ test('a token is asked for once, a wrong one refused with the reason, and no add
   assert.equal(await other.evaluate(() => history.length <= 2 && !location.href.includes('token')), true);
   await button(other, 'Leave').click();
   await shows(other, 'admin.token');
+  assert.equal(await other.locator('#content *').count(), 0);
   await shows(page, 'admin.token'); // or a reload would bring it back
   await other.reload();
   await shows(other, 'admin.token');
