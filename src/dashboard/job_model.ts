@@ -142,6 +142,8 @@ const number = (t: string) => (/^-?\d+$/.test(t.trim()) ? Number(t) : t);
 const trimmed = (t: string) => t.trim();
 const as_it_is = (t: string) => t;
 
+const tables = ['retry', 'requires', 'schedule', 'env', 'tags']; // keys that fields and `more` have parts of
+
 /// What the fields of a form say, where a field that nobody touched says what was stored, to the last space.
 class reader {
   readonly errors: field_errors = {};
@@ -195,7 +197,6 @@ class reader {
   }
 }
 
-const tables = ['retry', 'requires', 'schedule', 'env', 'tags'];
 const names_rule = (schedule: table) => rules.some(r => r !== '' && schedule[r] !== undefined);
 
 /// With no rule chosen, what `more` says is the schedule, if that has one.
