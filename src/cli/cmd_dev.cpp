@@ -207,8 +207,10 @@ void run_stack(session& s, const dev_flags& f, const loaded_files& files, const 
   wait_for_workers(inner, f.workers);
   if (!files.jobs.empty() || !files.calendars.empty()) run_jobs(inner, files);
   if (f.once) return;
-  // Behind the # an address stays in the browser: the token reaches neither a server nor a log.
-  write_stdout(fmt::format("Dashboard: {}/#token={}\n", url, net::first_line(dir / "server/admin.token")));
+  // Behind the # an address stays in the browser, and reaches no server. What is not a terminal may be kept.
+  const bool shown = ::isatty(STDOUT_FILENO) == 1;
+  write_stdout(fmt::format("Dashboard: {}/{}\n", url,
+                           shown ? "#token=" + net::first_line(dir / "server/admin.token") : ""));
   write_stdout(fmt::format(
       "Running at {} until Ctrl-C. Try: orchestrator submit --server {} --follow -- echo hello\n", url, url));
   while (true) {
