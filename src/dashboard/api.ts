@@ -210,8 +210,11 @@ export async function find_token(): Promise<void> {
     setTimeout(done, ASK_LIMIT);
   });
   if (take_address()) return;
-  token = sessionStorage.getItem(token_key) ?? localStorage.getItem(token_key) ?? '';
-  if (token !== '') return;
+  const kept = sessionStorage.getItem(token_key) ?? localStorage.getItem(token_key) ?? '';
+  if (refused_token(kept) === '') {
+    token = kept;
+    return;
+  }
   tell_tabs({ ask: true });
   await asked;
 }

@@ -278,8 +278,7 @@ export function LogView({ id, attempts }: { id: string; attempts: attempt[] }) {
             <Pieces of={pieces} />
           </code>
           {made.more > 0 && (
-            <span class="faint">
-              {' '}
+            <span class="cut">
               … {made.more.toLocaleString('en')} more characters (Wrap or Download shows them)
             </span>
           )}
