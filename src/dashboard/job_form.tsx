@@ -8,7 +8,7 @@ import type { field, field_errors, job_form, table } from './job_model';
 import { use_resource } from './live';
 import { go, unsaved } from './router';
 import { Instants } from './schedules';
-import { Field, Missing, Page, say, say_problem, value_of } from './ui';
+import { Area, Field, Missing, Page, say, say_problem, value_of } from './ui';
 
 const PREVIEW_PAUSE = 250; // after the last key
 
@@ -151,19 +151,7 @@ function Form({ was }: { was: { definition: table; version: number } | null }) {
   const area = (key: field, label: string, hint?: string, wide?: boolean, least = 3) => (
     <Field label={label} hint={hint} error={errors[key]} wide={wide}>
       {p => (
-        <textarea
-          {...p}
-          name={key}
-          rows={Math.min(20, Math.max(least, form[key].split('\n').length))}
-          value={form[key]}
-          spellcheck={false}
-          onInput={e => set(key, value_of(e))}
-          onKeyDown={e => {
-            if (e.key !== 'Enter' || !(e.ctrlKey || e.metaKey)) return;
-            e.preventDefault();
-            ref.current?.requestSubmit();
-          }}
-        />
+        <Area {...p} name={key} least={least} value={form[key]} change={value => set(key, value)} />
       )}
     </Field>
   );

@@ -11,6 +11,7 @@ import { Taken } from './runs';
 import { duration } from './time';
 import {
   Action,
+  Area,
   Confirm,
   Dialog,
   Facts,
@@ -66,8 +67,12 @@ export function RunJob({ of, close }: { of: job; close: () => void }) {
     <Dialog title={`Run ${of.name}`} close={close}>
       <form onSubmit={start} class="form">
         {takes_args ? (
-          <Field label="Arguments" hint="Split into words as a shell does" error={failed?.errors[0]?.detail} wide>
-            {p => <input {...p} value={args} onInput={e => set_args(value_of(e))} />}
+          <Field
+            label="Arguments"
+            hint="Split into words as a shell does. Ctrl+Enter starts"
+            error={failed?.errors[0]?.detail}
+            wide>
+            {p => <Area {...p} least={1} value={args} change={set_args} />}
           </Field>
         ) : (
           <p class="wide">

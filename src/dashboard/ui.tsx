@@ -370,6 +370,35 @@ export function Field({
 export const value_of = (e: TargetedEvent<HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement>) =>
   e.currentTarget.value;
 
+/// Text of several lines, as high as it is long. Enter begins a line, and with Ctrl it sends the form.
+export function Area({
+  value,
+  change,
+  least,
+  ...rest
+}: {
+  value: string;
+  change: (value: string) => void;
+  least: number;
+  id: string;
+  name?: string;
+}) {
+  return (
+    <textarea
+      {...rest}
+      rows={Math.min(20, Math.max(least, value.split('\n').length))}
+      value={value}
+      spellcheck={false}
+      onInput={e => change(value_of(e))}
+      onKeyDown={e => {
+        if (e.key !== 'Enter' || !(e.ctrlKey || e.metaKey)) return;
+        e.preventDefault();
+        e.currentTarget.form?.requestSubmit();
+      }}
+    />
+  );
+}
+
 // ---- pages
 
 export function Page({

@@ -549,6 +549,7 @@ test('runs are filtered by the address, grow without moving, are retried and can
     await row.getByRole('checkbox').check();
     await button(page, 'Cancel 1 selected').click();
     await button(page, 'Cancel them').click();
+    await page.getByText('1 cancelled').waitFor();
     await row.locator('.state', { hasText: 'cancelled' }).waitFor();
 
     await page.getByRole('button', { name: 'failed', exact: true }).click();
