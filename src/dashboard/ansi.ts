@@ -82,11 +82,28 @@ function change(now: style, parameters: string): style {
   return Object.values(next).some(v => v !== undefined) ? next : plain;
 }
 
+// What turns text around, has no width, or breaks lines where none ends: it could make text look like other text.
+const hidden = new RegExp(
+  '[\\x80-\\x9f\\xad\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f' +
+    '\\u3164\\ufe00-\\ufe0e\\ufeff\\uffa0\\ufff9-\\ufffb\\u{e0000}-\\u{e0fff}]',
+  'gu',
+);
+
+/// The same as escapes that are seen; for every text of other people that is shown.
+export function seen(text: string): string {
+  return text.replace(hidden, c => {
+    const code = c.codePointAt(0)!.toString(16);
+    return code.length > 4 ? `\\u{${code}}` : '\\u' + code.padStart(4, '0');
+  });
+}
+
 /// Control characters as their pictures, so that nothing is invisible; a tab stays one.
 function visible(text: string): string {
-  return text.replace(/[\x00-\x08\x0a-\x1f\x7f]/g, c =>
+  if (/^[\t\x20-\x7e]*$/.test(text)) return text;
+  const pictures = text.replace(/[\x00-\x08\x0a-\x1f\x7f]/g, c =>
     String.fromCharCode(c === '\x7f' ? 0x2421 : 0x2400 + c.charCodeAt(0)),
   );
+  return seen(pictures);
 }
 
 /// One line, beginning in the style that the line before ended in; also the style it ends in.
@@ -117,7 +134,11 @@ export interface shown extends piece {
   hit?: boolean;
 }
 
-/// The pieces with what a search found marked, whatever its case.
+/// As many characters as a browser draws at once, in as many pieces.
+const MOST_CHARACTERS = 20_000;
+const MOST_PIECES = 2_000;
+
+/// The pieces with what a search found marked, whatever its case; in very many places only the first are.
 export function mark(pieces: piece[], wanted: string): shown[] {
   if (wanted === '') return pieces;
   const text = pieces
@@ -131,6 +152,7 @@ export function mark(pieces: piece[], wanted: string): shown[] {
   for (const p of pieces) {
     let from = 0;
     while (from < p.text.length) {
+      if (out.length >= MOST_PIECES) hit = -1;
       if (hit >= 0 && at + from >= hit + needle.length) {
         hit = text.indexOf(needle, hit + needle.length);
         continue;
@@ -151,9 +173,24 @@ export function slice(pieces: shown[], from: number, to: number): shown[] {
   const out: shown[] = [];
   let at = 0;
   for (const p of pieces) {
-    const text = p.text.slice(Math.max(0, from - at), Math.max(0, to - at));
+    if (at >= to) break;
+    const text = at + p.text.length <= from ? '' : p.text.slice(Math.max(0, from - at), to - at);
     if (text !== '') out.push({ ...p, text });
     at += p.text.length;
   }
   return out;
+}
+
+/// The same, marked; only around what is shown is looked for more of what a search found.
+export function marked(pieces: piece[], wanted: string, from: number, to: number): shown[] {
+  const before = Math.min(from, Math.max(0, wanted.length - 1));
+  const around = slice(pieces, from - before, to + Math.max(0, wanted.length - 1));
+  return slice(mark(around, wanted), before, before + to - from);
+}
+
+/// Where drawing ends, and how many characters come behind it.
+export function bounded(pieces: piece[]): { to: number; more: number } {
+  const length = (of: piece[]) => of.reduce((sum, p) => sum + p.text.length, 0);
+  const to = Math.min(MOST_CHARACTERS, length(pieces.slice(0, MOST_PIECES)));
+  return { to, more: length(pieces) - to };
 }

@@ -1,6 +1,7 @@
 // Calls of the coordinator's HTTP API: the token, problems as exceptions, and the shapes of what comes back. Every
 // page uses it.
 import { signal } from '@preact/signals';
+import { refused_token, token_of } from './token';
 
 export interface attempt {
   number: number;
@@ -151,38 +152,88 @@ export class problem extends Error {
 // ---- the token
 
 const token_key = 'orchestrator.token';
+const ASK_LIMIT = 150; // milliseconds until a tab that has no token asks the person instead of the other tabs
 
 /// Set when the coordinator wants a token that it was not given, with what it said about the last one.
 export const token_wanted = signal<string | null>(null);
 
 let token = '';
 
-/// An address may bring the token behind its #, where no server sees it; it is taken out of the address bar at once.
-export function take_token(): void {
-  const found = /^#token=([^&]+)/.exec(location.hash);
-  if (found) {
-    token = decodeURIComponent(found[1]);
-    sessionStorage.setItem(token_key, token);
-    token_wanted.value = null;
-    history.replaceState(null, '', location.pathname + location.search);
-  } else {
-    token = sessionStorage.getItem(token_key) ?? localStorage.getItem(token_key) ?? '';
-  }
-}
+/// The tabs of one coordinator share the token, so that a link opened in a new tab needs no second login, and nothing
+/// has to be written to the disk for it. Only pages of this origin hear it.
+type told = { ask: true } | { token: string } | { leave: true };
+const tabs = new BroadcastChannel('orchestrator.token');
+const tell_tabs = (what: told) => tabs.postMessage(what);
 
-export function use_token(given: string, remember: boolean): void {
-  token = given.trim();
+function keep_token(given: string): void {
+  token = given;
   sessionStorage.setItem(token_key, token);
-  if (remember) localStorage.setItem(token_key, token);
-  else localStorage.removeItem(token_key);
   token_wanted.value = null;
 }
 
-export function forget_token(): void {
+function drop_token(): void {
   token = '';
   sessionStorage.removeItem(token_key);
   localStorage.removeItem(token_key);
   token_wanted.value = '';
+}
+
+/// An address may bring the token behind its #, where no server sees it; it is taken out of the address bar at once,
+/// whatever it is. False if there was none.
+export function take_address(): boolean {
+  const given = token_of(location.hash);
+  if (given === undefined) return false;
+  history.replaceState(null, '', location.pathname + location.search);
+  const refused = refused_token(given);
+  if (refused !== '') token_wanted.value = refused;
+  else {
+    keep_token(given);
+    tell_tabs({ token: given });
+  }
+  return true;
+}
+
+/// The token of the address, of this tab, of this browser, or of another tab, in this order.
+export async function find_token(): Promise<void> {
+  const asked = new Promise<void>(done => {
+    tabs.onmessage = e => {
+      const said = e.data as told;
+      if ('ask' in said) {
+        if (token !== '' && token_wanted.peek() === null) tell_tabs({ token });
+      } else if ('leave' in said) {
+        drop_token();
+      } else if (token === '' || token_wanted.peek() !== null) {
+        keep_token(said.token);
+        done();
+      }
+    };
+    setTimeout(done, ASK_LIMIT);
+  });
+  if (take_address()) return;
+  const kept = sessionStorage.getItem(token_key) ?? localStorage.getItem(token_key) ?? '';
+  if (refused_token(kept) === '') {
+    token = kept;
+    return;
+  }
+  tell_tabs({ ask: true });
+  await asked;
+}
+
+/// Why it is not taken; empty if it is.
+export function use_token(given: string, remember: boolean): string {
+  const refused = refused_token(given.trim());
+  if (refused !== '') return refused;
+  if (remember) localStorage.setItem(token_key, given.trim());
+  else localStorage.removeItem(token_key);
+  keep_token(given.trim());
+  tell_tabs({ token });
+  return '';
+}
+
+/// For every tab: another one would give it back otherwise.
+export function forget_token(): void {
+  drop_token();
+  tell_tabs({ leave: true });
 }
 
 export function has_token(): boolean {
@@ -208,17 +259,18 @@ export interface request {
   signal?: AbortSignal;
 }
 
+const STATUS = '/api/v1/status';
+
 /// The answer as it comes, for streams; problems are thrown.
 export async function open(path: string, what: request = {}): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json', ...what.headers };
   const used = token;
   if (used !== '') headers.Authorization = `Bearer ${used}`;
   let body: string | undefined;
-  if (what.body !== undefined) {
+  if (what.method === 'POST' || what.method === 'PUT') {
+    // Without a body, too: the coordinator takes no change that a foreign page's form could send.
     headers['Content-Type'] = 'application/json';
-    body = JSON.stringify(what.body);
-  } else if (what.method === 'POST' || what.method === 'PUT') {
-    body = '';
+    body = what.body === undefined ? '' : JSON.stringify(what.body);
   }
   let answer: Response;
   try {
@@ -250,10 +302,10 @@ export async function open(path: string, what: request = {}): Promise<Response> 
     said.hint ?? '',
     said.errors ?? [],
   );
-  // An answer to the token before this one says nothing about this one.
-  if ((answer.status === 401 || answer.status === 403) && used === token) {
-    token_wanted.value = used === '' ? '' : failed.detail;
-  }
+  // An answer to the token before this one says nothing about this one. That something is not allowed is no word about
+  // the token, unless not even the status is.
+  const refused = answer.status === 401 || (answer.status === 403 && path === STATUS);
+  if (refused && used === token) token_wanted.value = used === '' ? (token_wanted.peek() ?? '') : failed.detail;
   throw failed;
 }
 

@@ -36,7 +36,9 @@ function(prepare_dashboard why)
   foreach(name package.json package-lock.json .npmrc)
     configure_file(${dashboard_source}/${name} ${dashboard_build}/${name} COPYONLY)
   endforeach()
-  execute_process(COMMAND ${NPM_PROGRAM} ci --ignore-scripts --omit=dev --loglevel=error
+  message(STATUS "Dashboard: `npm ci` installs what it is bundled with; without a registry this fails within a minute")
+  execute_process(COMMAND ${NPM_PROGRAM} ci --ignore-scripts --omit=dev --loglevel=error --fetch-retries=1
+    --fetch-timeout=15000
     WORKING_DIRECTORY ${dashboard_build} RESULT_VARIABLE failed OUTPUT_VARIABLE said ERROR_VARIABLE said TIMEOUT 300)
   if(failed)
     string(REGEX REPLACE "\n.*" "" said "${said}")

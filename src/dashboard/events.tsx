@@ -1,5 +1,6 @@
 // The event log: the newest first, growing at the top until it is held, and older ones on demand.
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { seen } from './ansi';
 import { call, path_of } from './api';
 import type { event, page } from './api';
 import { on_event, use_resource } from './live';
@@ -117,7 +118,7 @@ export function Events() {
                   <td>
                     <Subject of={e.subject} />
                   </td>
-                  <td class="mono faint break">{data_of(e)}</td>
+                  <td class="mono faint break">{seen(data_of(e))}</td>
                 </tr>
               ))}
             </tbody>

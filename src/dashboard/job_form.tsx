@@ -4,11 +4,11 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, path_of, post, problem } from './api';
 import type { instant, job } from './api';
 import { definition_of, empty_form, field_of, form_of, schedule_of } from './job_model';
-import type { field, field_errors, job_form } from './job_model';
+import type { field, field_errors, job_form, table } from './job_model';
 import { use_resource } from './live';
-import { go } from './router';
+import { go, unsaved } from './router';
 import { Instants } from './schedules';
-import { Field, Missing, Page, say, say_problem, value_of } from './ui';
+import { Area, Field, Missing, Page, say, say_problem, value_of } from './ui';
 
 const PREVIEW_PAUSE = 250; // after the last key
 
@@ -35,16 +35,16 @@ const when_hints: Record<string, string> = {
 
 const zones: string[] = (Intl as any).supportedValuesOf?.('timeZone') ?? [];
 
-function Preview({ form }: { form: job_form }) {
+function Preview({ form, was }: { form: job_form; was: table | null }) {
   const [found, set_found] = useState<{ instants?: instant[]; error?: string }>({});
-  let more: Record<string, any> = {};
+  let more: table = {};
   try {
     more = JSON.parse(form.more).schedule ?? {};
   } catch {
     // Saving says what is wrong there.
   }
   const schedule = JSON.stringify(
-    form.when.trim() === '' && form.rule !== 'manual' ? null : (schedule_of(form, more) ?? null),
+    form.when.trim() === '' && form.rule !== 'manual' ? null : (schedule_of(form, more, was) ?? null),
   );
   useEffect(() => {
     if (schedule === 'null') {
@@ -78,7 +78,11 @@ function Preview({ form }: { form: job_form }) {
   );
 }
 
-function Form({ start, version }: { start: job_form; version: number | null }) {
+/// `was` is the stored definition and its version; null for a job that is new.
+function Form({ was }: { was: { definition: table; version: number } | null }) {
+  const definition_was = was?.definition ?? null;
+  const version = was?.version ?? null;
+  const [start] = useState(() => (definition_was ? form_of(definition_was) : empty_form));
   const [form, set_form] = useState(start);
   const [errors, set_errors] = useState<field_errors>({});
   const [whole, set_whole] = useState('');
@@ -88,6 +92,11 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
     set_form({ ...form, [key]: value });
     if (errors[key]) set_errors({ ...errors, [key]: undefined });
   };
+  const touched = (Object.keys(start) as field[]).some(key => form[key] !== start[key]);
+  useEffect(() => {
+    unsaved.value = touched;
+  }, [touched]);
+  useEffect(() => () => void (unsaved.value = false), []);
   const show = (found: field_errors, text = '') => {
     set_errors(found);
     set_whole(text);
@@ -95,7 +104,7 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
   };
   const save = async (e: Event) => {
     e.preventDefault();
-    const { definition, errors: wrong } = definition_of(form);
+    const { definition, errors: wrong } = definition_of(form, definition_was);
     if (Object.keys(wrong).length > 0) return show(wrong);
     set_busy(true);
     try {
@@ -109,6 +118,7 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
             ? 'Nothing changed'
             : `${stored.name} is version ${stored.version} now`,
       );
+      unsaved.value = false;
       go(path_of.job(stored.name));
     } catch (e) {
       set_busy(false);
@@ -118,7 +128,7 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
         const at = field_of(one.pointer, form);
         if (at) found[at] = one.detail + (e.hint ? `; ${e.hint}` : '');
       }
-      if (e.status === 412 || e.status === 409) found.name ??= version === null ? e.detail : undefined;
+      if (e.status === 412 && version === null) found.name ??= 'there is a job of this name already';
       show(found, Object.values(found).some(v => v) ? '' : e.detail + (e.hint ? `. ${e.hint}` : ''));
     }
   };
@@ -138,17 +148,10 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
       )}
     </Field>
   );
-  const area = (key: field, label: string, hint: string) => (
-    <Field label={label} hint={hint} error={errors[key]}>
+  const area = (key: field, label: string, hint?: string, wide?: boolean, least = 3) => (
+    <Field label={label} hint={hint} error={errors[key]} wide={wide}>
       {p => (
-        <textarea
-          {...p}
-          name={key}
-          rows={3}
-          value={form[key]}
-          spellcheck={false}
-          onInput={e => set(key, value_of(e))}
-        />
+        <Area {...p} name={key} least={least} value={form[key]} change={value => set(key, value)} />
       )}
     </Field>
   );
@@ -175,17 +178,18 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
       <fieldset>
         <legend>What runs</legend>
         {input('name', 'Name', version === null ? 'Letters, digits, dot, dash and underscore' : 'A name stays')}
-        {input('description', 'Description')}
+        {area('description', 'Description', undefined, false, 1)}
         {select('kind', 'Runs a', [
           ['command', 'command'],
           ['script', 'script'],
         ])}
         {form.kind === 'command' ? (
-          input(
+          area(
             'command',
             'Command',
-            "Split into words as a shell does, but run without one: sh -c 'a | b' for a pipe",
+            "Split into words as a shell does, but run without one: sh -c 'a | b' for a pipe. Ctrl+Enter saves",
             true,
+            1,
           )
         ) : (
           <>
@@ -194,7 +198,7 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
               'Script',
               '.py by python3, .sh by bash, else it must be executable; looked for where the worker runs',
             )}
-            {input('args', 'Arguments', 'Each run may be given others')}
+            {area('args', 'Arguments', 'Each run may be given others', false, 1)}
           </>
         )}
         {input('cwd', 'Working directory')}
@@ -228,7 +232,7 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
             ])}
           </>
         )}
-        <Preview form={form} />
+        <Preview form={form} was={definition_was} />
       </fieldset>
       <fieldset>
         <legend>Limits and retries</legend>
@@ -260,7 +264,7 @@ function Form({ start, version }: { start: job_form; version: number | null }) {
 export function NewJob() {
   return (
     <Page title="New job">
-      <Form start={empty_form} version={null} />
+      <Form was={null} />
     </Page>
   );
 }
@@ -273,7 +277,7 @@ export function EditJob({ name }: { name: string }) {
   return (
     <Page title={`Edit ${name}`} sub={first.current && <span class="faint">version {first.current.version}</span>}>
       {first.current ? (
-        <Form start={form_of(first.current.definition)} version={first.current.version} />
+        <Form was={first.current} />
       ) : (
         <Missing error={error} what="job" />
       )}

@@ -1,5 +1,6 @@
 // The list of jobs, and one job: what it does, when it runs next, how its last runs went, and running it by hand.
-import { useState } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
+import { seen } from './ansi';
 import { all, call, new_key, path_of, post, problem } from './api';
 import type { instant, job, page, run } from './api';
 import { use_resource } from './live';
@@ -10,6 +11,7 @@ import { Taken } from './runs';
 import { duration } from './time';
 import {
   Action,
+  Area,
   Confirm,
   Dialog,
   Facts,
@@ -45,12 +47,14 @@ export function RunJob({ of, close }: { of: job; close: () => void }) {
   const [args, set_args] = useState<string>(of.definition.args ?? '');
   const [failed, set_failed] = useState<problem>();
   const [busy, set_busy] = useState(false);
+  // One for this question: a second click after an answer that was lost starts nothing twice.
+  const key = useMemo(new_key, [args]);
   const start = async (e: Event) => {
     e.preventDefault();
     set_busy(true);
     try {
       const body = takes_args && args !== (of.definition.args ?? '') ? { args } : {};
-      const made = await post<run>(`${path_of.job(of.name)}/run`, body, { 'Idempotency-Key': new_key() });
+      const made = await post<run>(`${path_of.job(of.name)}/run`, body, { 'Idempotency-Key': key });
       close();
       go(path_of.run(made.id));
     } catch (e) {
@@ -63,8 +67,12 @@ export function RunJob({ of, close }: { of: job; close: () => void }) {
     <Dialog title={`Run ${of.name}`} close={close}>
       <form onSubmit={start} class="form">
         {takes_args ? (
-          <Field label="Arguments" hint="Split into words as a shell does" error={failed?.errors[0]?.detail} wide>
-            {p => <input {...p} value={args} onInput={e => set_args(value_of(e))} />}
+          <Field
+            label="Arguments"
+            hint="Split into words as a shell does. Ctrl+Enter starts"
+            error={failed?.errors[0]?.detail}
+            wide>
+            {p => <Area {...p} least={1} value={args} change={set_args} />}
           </Field>
         ) : (
           <p class="wide">
@@ -152,7 +160,7 @@ export function Jobs() {
                           <State of="paused" />
                         </>
                       )}
-                      <div class="faint thin">{j.description}</div>
+                      <div class="faint thin">{seen(j.description)}</div>
                     </th>
                     <td class="faint">
                       {j.schedule ? <a href={path_of.schedule(j.name)}>{j.schedule.text}</a> : 'by hand'}
@@ -265,7 +273,7 @@ function LastRuns({ name }: { name: string }) {
                 <td>
                   <RunState run={r} />
                 </td>
-                <td class="mono break">{r.args ?? ''}</td>
+                <td class="mono break">{seen(r.args ?? '')}</td>
                 <td class="faint">{r.attempts[r.attempts.length - 1]?.worker_id}</td>
                 <td class="right num">
                   <Taken run={r} />
@@ -340,7 +348,7 @@ export function Job({ name }: { name: string }) {
       sub={
         <div class="sum">
           {data.paused ? <State of="paused" /> : <State of="ready" />}
-          {data.description && <span>{data.description}</span>}
+          {data.description && <span>{seen(data.description)}</span>}
         </div>
       }
       actions={

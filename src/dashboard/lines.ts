@@ -22,10 +22,10 @@ interface stream_end {
   open: log_line | null; // the last line, whose end has not come
   raw: string; // of the open line
   style: style; // at the beginning of the open line
+  decoder: TextDecoder; // holds the beginning of a character whose rest has not come
 }
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 /// Of a line with carriage returns, what stands there in the end.
 function overwritten(raw: string): string {
@@ -40,18 +40,25 @@ export class log_lines {
   private ends: Record<stream, stream_end> = { stdout: this.fresh(), stderr: this.fresh() };
 
   private fresh(): stream_end {
-    return { next: 0, lines: 0, open: null, raw: '', style: plain };
+    const decoder = new TextDecoder('utf-8', { ignoreBOM: true }); // a mark at the beginning is a character, too
+    return { next: 0, lines: 0, open: null, raw: '', style: plain, decoder };
   }
 
-  /// Text that begins at this byte of its stream.
-  add(name: stream, offset: number, data: string): void {
+  /// Text or bytes that begin at this byte of their stream.
+  add(name: stream, offset: number, data: string | Uint8Array): void {
     const end = this.ends[name];
-    let text = data;
-    // Most text has as many bytes as characters, and counting those is slow.
-    const size = /^[\x00-\x7f]*$/.test(data) ? data.length : encoder.encode(data).length;
+    // Most text has as many bytes as characters, and is taken as it is.
+    const simple = typeof data === 'string' && /^[\x00-\x7f]*$/.test(data);
+    const bytes = simple ? data : typeof data === 'string' ? encoder.encode(data) : data;
+    const size = bytes.length;
     if (offset + size <= end.next) return;
-    if (offset < end.next) text = decoder.decode(encoder.encode(data).slice(end.next - offset));
+    const rest = bytes.slice(Math.max(0, end.next - offset));
+    const torn = simple || offset > end.next ? end.decoder.decode() : '';
     end.next = offset + size;
+    this.write(end, name, torn + (typeof rest === 'string' ? rest : end.decoder.decode(rest, { stream: true })));
+  }
+
+  private write(end: stream_end, name: stream, text: string): void {
     let from = 0;
     for (;;) {
       const at = text.indexOf('\n', from);
@@ -66,9 +73,18 @@ export class log_lines {
   gap(name: stream, from: number, to: number): void {
     const end = this.ends[name];
     if (to <= end.next) return;
+    this.write(end, name, end.decoder.decode());
     if (end.open) this.finish(end, name);
     end.next = to;
     this.lines.push({ stream: name, number: end.lines, text: '', begin: plain, gap: to - from });
+  }
+
+  /// No more comes: a torn character is shown as one.
+  over(): void {
+    for (const name of ['stdout', 'stderr'] as const) {
+      const end = this.ends[name];
+      this.write(end, name, end.decoder.decode());
+    }
   }
 
   private extend(end: stream_end, name: stream, part: string): void {

@@ -4,6 +4,7 @@ import { computed, effect, signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, clock_ahead, open, problem, token_wanted } from './api';
 import type { event, server_status } from './api';
+import { quarter } from './time';
 
 const QUIET_LIMIT = 40_000; // the coordinator says something every 15 s
 const PAUSE_MIN = 300;
@@ -29,8 +30,8 @@ setInterval(() => {
 effect(() => {
   now.value = Date.now() + clock_ahead.value;
 });
-/// The same in steps of an hour, for what need not be drawn again every second.
-export const this_hour = computed(() => now.value - (now.value % 3_600_000));
+/// The same in steps, for what need not be drawn again every second.
+export const this_quarter = computed(() => quarter(now.value));
 
 // ---- who wants to know
 
@@ -121,10 +122,10 @@ async function keep_following(stop: () => boolean): Promise<void> {
     try {
       await follow(running);
       pause = PAUSE_MIN;
-    } catch (e) {
-      if (e instanceof problem && (e.status === 401 || e.status === 403)) return;
+    } catch {
+      // The banner says so, or the login, after which start_live begins again.
     }
-    if (stop()) return;
+    if (stop() || token_wanted.peek() !== null) return;
     if (connection.peek().state !== 'lost') connection.value = { ...connection.peek(), state: 'lost' };
     await wait(pause);
     pause = Math.min(PAUSE_MAX, pause * 2);
@@ -185,6 +186,7 @@ export function use_resource<T>(
       } catch (e) {
         if (stop.signal.aborted) return;
         const error = e instanceof problem ? e : new problem(0, String(e));
+        if (error.status === 401) return; // the login is above the page, and after it this is asked for again
         // Old data with its age is worth more than an empty page.
         set_state(was => ({ key, data: was.key === key && is_passing(error) ? was.data : undefined, error }));
       } finally {
@@ -219,16 +221,33 @@ export interface log_piece {
   attempt: number;
   stream: 'stdout' | 'stderr';
   offset: number;
-  data?: string;
+  data?: string | Uint8Array; // bytes when they are no text as they stand
   encoding?: string;
   gap?: { from: number; to: number };
 }
 
-const from_base64 = (text: string) => new TextDecoder().decode(Uint8Array.from(atob(text), c => c.charCodeAt(0)));
+const from_base64 = (text: string) => Uint8Array.from(atob(text), c => c.charCodeAt(0));
+
+/// Until the tab is seen and has a token, or nobody waits any more.
+function may_ask(stop: AbortSignal): Promise<void> {
+  return new Promise(done => {
+    const look = () => {
+      if (!stop.aborted && (document.hidden || token_wanted.peek() !== null)) return;
+      document.removeEventListener('visibilitychange', look);
+      stop.removeEventListener('abort', look);
+      forget();
+      done();
+    };
+    let forget = () => {};
+    document.addEventListener('visibilitychange', look);
+    stop.addEventListener('abort', look);
+    forget = token_wanted.subscribe(() => queueMicrotask(look));
+  });
+}
 
 /// Hands over all there is and all that comes, until the attempt is over or the returned function is called. After
-/// a cut it begins anew: pieces come again, with the same offsets. `ended` is called once, with why it ended early
-/// if it did.
+/// a cut it begins anew: pieces come again, with the same offsets. A tab that nobody sees reads nothing. `ended` is
+/// called once, with why it ended early if it did.
 export function follow_output(
   id: string,
   attempt: number,
@@ -236,10 +255,10 @@ export function follow_output(
   ended: (error?: problem) => void,
 ): () => void {
   const stop = new AbortController();
-  const read = async () => {
+  const read = async (signal: AbortSignal) => {
     const answer = await open(`/api/v1/runs/${encodeURIComponent(id)}/logs?attempt=${attempt}&follow=1`, {
       headers: { Accept: 'application/x-ndjson' },
-      signal: stop.signal,
+      signal,
     });
     const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
     let text = '';
@@ -258,18 +277,28 @@ export function follow_output(
   };
   const keep_reading = async () => {
     let pause = PAUSE_MIN;
-    while (!stop.signal.aborted) {
+    for (;;) {
+      await may_ask(stop.signal);
+      if (stop.signal.aborted) return;
+      reading = new AbortController();
       try {
-        if (await read()) return ended();
+        if (await read(reading.signal)) return ended();
         pause = PAUSE_MIN;
       } catch (e) {
-        if (e instanceof problem && e.status >= 400 && e.status < 500) return ended(e);
+        if (e instanceof problem && e.status >= 400 && e.status < 500 && e.status !== 401) return ended(e);
       }
-      if (stop.signal.aborted) return;
+      if (reading.signal.aborted) continue; // it goes on when the tab is seen again
       await wait(pause);
       pause = Math.min(PAUSE_MAX, pause * 2);
     }
   };
+  let reading = new AbortController();
+  const hidden = () => document.hidden && reading.abort();
+  document.addEventListener('visibilitychange', hidden);
   void keep_reading();
-  return () => stop.abort();
+  return () => {
+    document.removeEventListener('visibilitychange', hidden);
+    stop.abort();
+    reading.abort();
+  };
 }

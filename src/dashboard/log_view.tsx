@@ -1,8 +1,8 @@
 // The output of an attempt, a million lines if need be: only what is on the screen is drawn. Text is set as text,
 // never as HTML, so nothing that a job writes can do anything here.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { mark, render, slice, strip } from './ansi';
-import type { shown, style } from './ansi';
+import { bounded, marked, render, strip } from './ansi';
+import type { piece, shown, style } from './ansi';
 import { open } from './api';
 import type { attempt, problem } from './api';
 import { log_lines, search } from './lines';
@@ -12,6 +12,7 @@ import { place } from './router';
 import { bytes } from './time';
 import { Action, value_of } from './ui';
 import { scroll_to, window_of, wrap_index } from './virtual';
+import { breaks } from './wrap';
 
 const ROW = 19; // pixels, as .log .row has it
 const GUTTER = 66; // width of the line numbers, and of the space beside the text
@@ -52,6 +53,24 @@ function Pieces({ of }: { of: shown[] }) {
   );
 }
 
+/// A line that is drawn row by row, which is made once for as long as it stays on the screen.
+interface rendered {
+  text: string;
+  columns: number;
+  pieces: piece[];
+  /// Where its rows begin, with one more where the last ends.
+  rows: number[];
+  more: number;
+}
+
+function rendered_of(l: log_line, columns: number): rendered {
+  const { pieces } = render(l.text, l.begin);
+  const { to, more } = bounded(pieces);
+  const all = pieces.map(p => p.text).join('');
+  const rows = columns > 0 ? [...breaks(all, columns), all.length] : [0, to];
+  return { text: l.text, columns, pieces, rows, more: columns > 0 ? 0 : more };
+}
+
 /// The address of a line: #L12 of stdout, #E3 of stderr.
 const anchor = (l: log_line) => (l.stream === 'stdout' ? 'L' : 'E') + l.number;
 
@@ -82,7 +101,11 @@ function use_output(id: string, number: number | null) {
         else lines.add(p.stream, p.offset, p.data ?? '');
         changed();
       },
-      error => set_end({ over: true, error }),
+      error => {
+        lines.over();
+        changed();
+        set_end({ over: true, error });
+      },
     );
     return () => {
       stop();
@@ -131,6 +154,7 @@ export function LogView({ id, attempts }: { id: string; attempts: attempt[] }) {
   const ruler = useRef<HTMLSpanElement>(null);
   const field = useRef<HTMLInputElement>(null);
   const last_top = useRef(0);
+  const cache = useRef(new Map<log_line, rendered>());
 
   const newest = attempts.length > 0 ? attempts[attempts.length - 1].number : null;
   const number = chosen ?? newest;
@@ -148,7 +172,7 @@ export function LogView({ id, attempts }: { id: string; attempts: attempt[] }) {
   const counted = useRef<{ index: wrap_index | null; settled: number }>({ index: null, settled: 0 });
   if (wrapped) {
     const from = counted.current.index === index ? counted.current.settled : 0;
-    index.update(visible.length, from, i => Math.ceil(strip(visible[i].text).length / columns));
+    index.update(visible.length, from, i => breaks(strip(visible[i].text), columns).length);
     // With one stream only, indexes are others; then the last lines are counted again.
     counted.current = { index, settled: Math.max(0, only === 'both' ? lines.settled : visible.length - 2) };
   }
@@ -225,13 +249,17 @@ export function LogView({ id, attempts }: { id: string; attempts: attempt[] }) {
   };
 
   const drawn = [];
-  let rendered: { line: number; pieces: shown[] } = { line: -1, pieces: [] };
+  const before = cache.current;
+  cache.current = new Map();
   for (let row = view.first; row < view.last; ++row) {
     const { line, part } = wrapped ? index.line_at(row) : { line: row, part: 0 };
     const l = visible[line];
     if (!l) break;
-    if (rendered.line !== line) rendered = { line, pieces: mark(render(l.text, l.begin).pieces, wanted) };
-    const pieces = wrapped ? slice(rendered.pieces, part * columns, (part + 1) * columns) : rendered.pieces;
+    const width = wrapped ? columns : 0;
+    let made = cache.current.get(l) ?? before.get(l);
+    if (!made || made.text !== l.text || made.columns !== width) made = rendered_of(l, width);
+    cache.current.set(l, made);
+    const pieces = marked(made.pieces, wanted, made.rows[part], made.rows[part + 1] ?? made.rows[part]);
     const name = anchor(l);
     const marks =
       `${l.stream === 'stderr' ? ' err' : ''}${name === target && l.gap === undefined ? ' target' : ''}` +
@@ -249,6 +277,11 @@ export function LogView({ id, attempts }: { id: string; attempts: attempt[] }) {
           <code>
             <Pieces of={pieces} />
           </code>
+          {made.more > 0 && (
+            <span class="cut">
+              … {made.more.toLocaleString('en')} more characters (Wrap or Download shows them)
+            </span>
+          )}
         </div>
       ),
     );

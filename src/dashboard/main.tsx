@@ -1,7 +1,7 @@
 // Where the dashboard begins: the frame around the pages, the token, the state of the connection, and the keys.
 import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { clock_ahead, forget_token, has_token, take_token, token_wanted, use_token } from './api';
+import { clock_ahead, find_token, forget_token, has_token, take_address, token_wanted, use_token } from './api';
 import { Events } from './events';
 import { EditJob, NewJob } from './job_form';
 import { Job, Jobs } from './jobs';
@@ -9,12 +9,12 @@ import { connection, now, start_live } from './live';
 import { Overview } from './overview';
 import { Queues } from './queues';
 import { match } from './match';
-import { go, place, start_router } from './router';
+import { ask_first, go, leave, leaving, place, start_router } from './router';
 import { Run } from './run';
 import { Runs } from './runs';
 import { Schedule, Schedules } from './schedules';
 import { coarse } from './time';
-import { Dialog, Field, Messages, Page, theme, value_of, zone } from './ui';
+import { Confirm, Dialog, Field, Messages, Page, theme, value_of, zone } from './ui';
 import { Workers } from './workers';
 
 const menu: { name: string; path: string; key: string }[] = [
@@ -63,23 +63,24 @@ function title_of(path: string): string {
   return `${rest ? rest + ' · ' : ''}${at?.name ?? 'Overview'} · Orchestrator`;
 }
 
-function TokenPage({ said }: { said: string }) {
+/// Above the page, which stays as it is with what was typed there.
+function Login({ said }: { said: string }) {
   const [given, set_given] = useState('');
   const [remember, set_remember] = useState(false);
+  const [refused, set_refused] = useState('');
   return (
-    <main class="login">
+    <Dialog title="Orchestrator" kind="login">
       <form
         onSubmit={e => {
           e.preventDefault();
-          if (given.trim() !== '') use_token(given, remember);
+          if (given.trim() !== '') set_refused(use_token(given, remember));
         }}>
-        <h1>Orchestrator</h1>
         <p>
           This coordinator wants a token. It is the content of the file <code>admin.token</code> in the coordinator's
           data directory, by default <code>~/.local/state/orchestrator/server/admin.token</code>.{' '}
           <code>orchestrator dev</code> prints an address that has it.
         </p>
-        <Field label="Token" error={said} wide>
+        <Field label="Token" error={refused || said} wide>
           {p => (
             <input
               {...p}
@@ -87,19 +88,22 @@ function TokenPage({ said }: { said: string }) {
               autocomplete="off"
               autofocus
               value={given}
-              onInput={e => set_given(value_of(e))}
+              onInput={e => {
+                set_given(value_of(e));
+                set_refused('');
+              }}
             />
           )}
         </Field>
         <label>
           <input type="checkbox" checked={remember} onChange={e => set_remember(e.currentTarget.checked)} /> Remember
-          it in this browser; otherwise it is forgotten with the tab
+          it in this browser; otherwise it is forgotten with the last tab
         </label>
         <div class="buttons">
           <button class="main">Enter</button>
         </div>
       </form>
-    </main>
+    </Dialog>
   );
 }
 
@@ -164,21 +168,25 @@ function Keys({ close }: { close: () => void }) {
 function use_keys(help: () => void): void {
   useEffect(() => {
     let after_g = 0;
-    const pressed = (e: KeyboardEvent) => {
-      const target = e.target as HTMLElement;
-      if (
-        e.ctrlKey ||
-        e.metaKey ||
-        e.altKey ||
-        e.defaultPrevented ||
-        target.closest('input, textarea, select, dialog')
-      )
-        return;
+    const is_ours = (e: KeyboardEvent) =>
+      !e.ctrlKey &&
+      !e.metaKey &&
+      !e.altKey &&
+      !e.defaultPrevented &&
+      !(e.target as HTMLElement).closest('input, textarea, select, dialog');
+    // What follows a g is a page's letter, before the output takes it for one of its own.
+    const pressed_first = (e: KeyboardEvent) => {
+      if (!is_ours(e)) return;
       const chosen = Date.now() - after_g < 1500 ? menu.find(m => m.key === e.key) : undefined;
-      after_g = 0;
-      if (chosen) go(chosen.path);
-      else if (e.key === 'g') after_g = Date.now();
-      else if (e.key === '?') help();
+      after_g = e.key === 'g' ? Date.now() : 0;
+      if (!chosen) return;
+      go(chosen.path);
+      e.preventDefault();
+      e.stopPropagation();
+    };
+    const pressed = (e: KeyboardEvent) => {
+      if (!is_ours(e)) return;
+      if (e.key === '?') help();
       else if (e.key === 'n' && place.value.path === '/jobs') go('/jobs:new');
       else if (e.key === '/') {
         const field = document.querySelector<HTMLElement>('[data-search], input[type=search]');
@@ -187,8 +195,12 @@ function use_keys(help: () => void): void {
       } else return;
       e.preventDefault();
     };
+    addEventListener('keydown', pressed_first, true);
     addEventListener('keydown', pressed);
-    return () => removeEventListener('keydown', pressed);
+    return () => {
+      removeEventListener('keydown', pressed_first, true);
+      removeEventListener('keydown', pressed);
+    };
   }, []);
 }
 
@@ -199,7 +211,6 @@ function Frame() {
   useEffect(() => {
     document.title = title_of(path);
   }, [path]);
-  if (token_wanted.value !== null) return <TokenPage said={token_wanted.value} />;
   const { state } = connection.value;
   const current = (m: { path: string }) =>
     path === m.path || (m.path !== '/' && (path.startsWith(m.path + '/') || path.startsWith(m.path + ':')));
@@ -242,7 +253,7 @@ function Frame() {
             ?
           </button>
           {has_token() && (
-            <button type="button" class="small" onClick={forget_token}>
+            <button type="button" class="small" onClick={() => ask_first(forget_token)}>
               Leave
             </button>
           )}
@@ -250,16 +261,30 @@ function Frame() {
       </header>
       <Lost />
       <main id="content">
-        <Here />
+        {/* Nothing is left on the screen of who left. */}
+        {(token_wanted.value === null || has_token()) && <Here />}
       </main>
       <Messages />
+      {token_wanted.value !== null && <Login said={token_wanted.value} />}
       {help && <Keys close={() => set_help(false)} />}
+      {leaving.value !== null && (
+        <Confirm
+          title="Leave without saving?"
+          yes="Leave it"
+          close={() => (leaving.value = null)}
+          run={async () => leave()}>
+          <p>What you typed here is not saved and would be lost.</p>
+        </Confirm>
+      )}
     </>
   );
 }
 
-take_token();
-addEventListener('hashchange', take_token); // an address with a token, given to a tab that is open already
-start_router();
-start_live();
-render(<Frame />, document.getElementById('app')!);
+async function start(): Promise<void> {
+  await find_token();
+  addEventListener('hashchange', take_address); // an address with a token, given to a tab that is open already
+  start_router();
+  start_live();
+  render(<Frame />, document.getElementById('app')!);
+}
+void start();

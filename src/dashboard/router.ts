@@ -12,8 +12,22 @@ const here = (): place => ({ path: location.pathname, search: location.search, h
 
 export const place = signal<place>(here());
 
+/// Set by a page while something was typed there that leaving it would lose.
+export const unsaved = signal(false);
+/// What somebody wants to do who has to say first that what was typed may be lost.
+export const leaving = signal<(() => void) | null>(null);
+
+export function ask_first(then: () => void): void {
+  if (unsaved.peek()) leaving.value = then;
+  else then();
+}
+
 /// `replace` for what is no step of its own, such as typing into a filter.
 export function go(to: string, replace = false): void {
+  if (unsaved.peek() && new URL(to, location.href).pathname !== place.peek().path) {
+    leaving.value = () => go(to, replace);
+    return;
+  }
   if (replace) history.replaceState(null, '', to);
   else history.pushState(null, '', to);
   const before = place.value.path;
@@ -28,8 +42,16 @@ export function go(to: string, replace = false): void {
 export function start_router(): void {
   place.value = here(); // a token may have been taken out of it
   addEventListener('popstate', () => {
+    const was = place.peek();
+    if (unsaved.peek() && location.pathname !== was.path) {
+      const to = location.pathname + location.search + location.hash;
+      leaving.value = () => go(to);
+      history.pushState(null, '', was.path + was.search + was.hash);
+      return;
+    }
     place.value = here();
   });
+  addEventListener('beforeunload', e => unsaved.peek() && e.preventDefault());
   // Plain clicks on links of ours; everything else is the browser's.
   document.addEventListener('click', e => {
     if (e.defaultPrevented || e.button !== 0 || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
@@ -39,4 +61,12 @@ export function start_router(): void {
     e.preventDefault();
     go(link.pathname + link.search + link.hash);
   });
+}
+
+/// What was typed is given up, and what was held is done.
+export function leave(): void {
+  const then = leaving.peek();
+  unsaved.value = false;
+  leaving.value = null;
+  then?.();
 }

@@ -1,6 +1,7 @@
 // One run: what became of it, why it waits, its attempts on a time line, its output, and what can be done about it.
-import { useState } from 'preact/hooks';
-import { call, path_of, post } from './api';
+import { useRef, useState } from 'preact/hooks';
+import { seen } from './ansi';
+import { call, new_key, path_of, post } from './api';
 import type { attempt, reason, run } from './api';
 import { now, use_resource } from './live';
 import { LogView } from './log_view';
@@ -185,7 +186,7 @@ function Attempts({ of }: { of: run }) {
                 <td>
                   {ended_how(a)}
                   {a.reason && a.reason !== 'exit_code' && ` ${a.reason.replaceAll('_', ' ')}`}
-                  {a.error && <div class="bad break">{a.error}</div>}
+                  {a.error && <div class="bad break">{seen(a.error)}</div>}
                 </td>
                 <td>{a.worker_id}</td>
                 <td class="right num">{a.lease}</td>
@@ -209,8 +210,8 @@ function Attempts({ of }: { of: run }) {
 
 export function what_runs(spec: Record<string, any> | null | undefined): string {
   if (!spec) return '';
-  if (spec.command) return join_words(spec.command);
-  if (spec.script) return spec.script + (spec.args ? ' ' + spec.args : '');
+  if (spec.command) return seen(join_words(spec.command));
+  if (spec.script) return seen(spec.script + (spec.args ? ' ' + spec.args : ''));
   return spec.builtin ? `builtin ${spec.builtin}` : '';
 }
 
@@ -221,7 +222,7 @@ export function Definition({ of, without }: { of: Record<string, unknown>; witho
     <Facts
       rows={rest.map(([key, v]) => [
         key.replaceAll('_', ' '),
-        <span class="mono break">{typeof v === 'string' ? v : JSON.stringify(v)}</span>,
+        <span class="mono break">{seen(typeof v === 'string' ? v : JSON.stringify(v))}</span>,
       ])}
     />
   );
@@ -233,7 +234,7 @@ function About({ of }: { of: run }) {
       <Facts
         rows={[
           ['Runs', <code class="break">{what_runs(of.spec)}</code>],
-          ['Arguments', of.args !== null && <code class="break">{of.args}</code>],
+          ['Arguments', of.args !== null && <code class="break">{seen(of.args)}</code>],
           [
             'Id',
             <>
@@ -300,6 +301,8 @@ function Actions({ of, reload }: { of: run; reload: () => void }) {
     say(said);
     reload();
   };
+  // Renewed when a run was made: a second click after an answer that was lost starts nothing twice.
+  const key = useRef(new_key());
   const waits = of.state === 'queued' || of.state === 'retry_wait';
   return (
     <>
@@ -326,7 +329,8 @@ function Actions({ of, reload }: { of: run; reload: () => void }) {
         <Action
           kind="main"
           run={async () => {
-            const made = await retry_run(of.id);
+            const made = await retry_run(of.id, key.current);
+            key.current = new_key();
             say(`Started again as ${short_id(made.id)}`);
             go(path_of.run(made.id));
           }}>

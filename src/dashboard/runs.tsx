@@ -2,7 +2,7 @@
 // with actions on many at once.
 import { Component } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { call, new_key, post, problem } from './api';
+import { call, post, problem } from './api';
 import type { page, run } from './api';
 import { on_event, use_resource } from './live';
 import { body_of, filter_of, is_empty, run_states, search_of } from './query';
@@ -11,6 +11,7 @@ import { go, place } from './router';
 import { append, first_rows, lay_over, take_fresh } from './rows';
 import type { rows } from './rows';
 import { duration } from './time';
+import { told_cancels } from './words';
 import {
   Confirm,
   Elapsed,
@@ -242,15 +243,14 @@ function CancelChosen({ ids, close, done }: { ids: string[]; close: () => void; 
       run={async () => {
         const answers = await Promise.all(
           ids.map(id =>
-            post(`/runs/${id}/cancel`).then(
-              () => '',
-              e => (e as problem).detail,
+            post<run>(`/runs/${id}/cancel`).then(
+              now => ({ now }),
+              e => ({ failed: (e as problem).detail }),
             ),
           ),
         );
-        const failed = answers.filter(a => a !== '');
-        if (failed.length > 0) say(`${failed.length} could not be cancelled: ${failed[0]}`, { bad: true });
-        else say(`${ids.length} cancelled`);
+        const { text, bad } = told_cancels(answers);
+        say(text, { bad });
         done();
       }}>
       <p>What waits will not start; what runs is stopped, and gets its grace to end by itself.</p>
@@ -260,8 +260,8 @@ function CancelChosen({ ids, close, done }: { ids: string[]; close: () => void; 
 
 // ---- the page
 
-export async function retry_run(id: string): Promise<run> {
-  return await post<run>(`/runs/${encodeURIComponent(id)}/retry`, undefined, { 'Idempotency-Key': new_key() });
+export async function retry_run(id: string, key: string): Promise<run> {
+  return await post<run>(`/runs/${encodeURIComponent(id)}/retry`, undefined, { 'Idempotency-Key': key });
 }
 
 export function Taken({ run }: { run: run }) {

@@ -2,9 +2,10 @@
 import { signal } from '@preact/signals';
 import type { ComponentChildren, TargetedEvent } from 'preact';
 import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { seen } from './ansi';
 import { path_of, problem } from './api';
 import type { run } from './api';
-import { now, this_hour } from './live';
+import { now, this_quarter } from './live';
 import { absolute, coarse, relative, short_time } from './time';
 
 // ---- settings of this browser
@@ -131,7 +132,7 @@ export function Time({ at, mode = 'relative' }: { at: string | null; mode?: 'rel
     mode === 'full'
       ? full
       : mode === 'short'
-        ? short_time(at, utc, this_hour.value)
+        ? short_time(at, utc, this_quarter.value)
         : relative(Date.parse(at), now.value);
   return (
     <time dateTime={at} title={full}>
@@ -246,17 +247,23 @@ export function Dialog({
   title,
   close,
   children,
+  kind,
 }: {
   title: string;
-  close: () => void;
+  /// Without it the dialog stays until what it is about is done.
+  close?: () => void;
   children: ComponentChildren;
+  kind?: string;
 }) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
   // The browser tells of the end twice, and once more when the dialog is gone and another may be there.
   const ended = useRef(false);
+  // Selecting text and letting go beside the dialog is no click beside it.
+  const pressed_beside = useRef(false);
   const end = () => {
     if (ended.current) return;
+    if (!close) return ref.current?.showModal(); // a browser lets nobody hinder its second Escape
     ended.current = true;
     close();
   };
@@ -273,10 +280,14 @@ export function Dialog({
   return (
     <dialog
       ref={ref}
+      class={kind}
       aria-labelledby={id}
-      onCancel={end}
+      onCancel={e => (close ? end() : e.preventDefault())}
       onClose={end}
-      onClick={e => e.target === ref.current && ref.current?.close()}>
+      onPointerDown={e => {
+        pressed_beside.current = e.target === ref.current;
+      }}
+      onClick={e => close && e.target === ref.current && pressed_beside.current && ref.current?.close()}>
       <div class="inside">
         <h2 id={id}>{title}</h2>
         {children}
@@ -358,6 +369,35 @@ export function Field({
 
 export const value_of = (e: TargetedEvent<HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement>) =>
   e.currentTarget.value;
+
+/// Text of several lines, as high as it is long. Enter begins a line, and with Ctrl it sends the form.
+export function Area({
+  value,
+  change,
+  least,
+  ...rest
+}: {
+  value: string;
+  change: (value: string) => void;
+  least: number;
+  id: string;
+  name?: string;
+}) {
+  return (
+    <textarea
+      {...rest}
+      rows={Math.min(20, Math.max(least, value.split('\n').length))}
+      value={value}
+      spellcheck={false}
+      onInput={e => change(value_of(e))}
+      onKeyDown={e => {
+        if (e.key !== 'Enter' || !(e.ctrlKey || e.metaKey)) return;
+        e.preventDefault();
+        e.currentTarget.form?.requestSubmit();
+      }}
+    />
+  );
+}
 
 // ---- pages
 
@@ -471,7 +511,7 @@ export function Tags({ of }: { of: Record<string, unknown> }) {
     <>
       {Object.entries(of).map(([k, v]) => (
         <span class="tag" key={k}>
-          {k}={String(v)}
+          {seen(`${k}=${v}`)}
         </span>
       ))}
     </>

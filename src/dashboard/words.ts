@@ -54,10 +54,35 @@ export function parse_pairs(text: string): { pairs: Record<string, string>; bad:
   return { pairs, bad: null };
 }
 
+/// Whether a line says this pair and no other.
+export function is_line_pair(name: string, value: unknown): boolean {
+  if (name === '' || name !== name.trim() || /[=\r\n]/.test(name)) return false;
+  return typeof value === 'string' && !/[\r\n]/.test(value);
+}
+
 export function format_pairs(pairs: Record<string, unknown> | undefined): string {
   return Object.entries(pairs ?? {})
     .map(([k, v]) => `${k}=${v}`)
     .join('\n');
+}
+
+/// What a bulk cancellation did, as the answers say: a run that had ended cannot be cancelled any more.
+export function told_cancels(
+  answers: { now?: { state: string; finished_at: string | null }; failed?: string }[],
+): { text: string; bad: boolean } {
+  const count = (fits: (a: (typeof answers)[0]) => boolean) => answers.filter(fits).length;
+  const cancelled = count(a => a.now?.state === 'cancelled');
+  const stopping = count(a => a.now?.finished_at === null);
+  const failed = answers.filter(a => a.failed !== undefined);
+  const ended = answers.length - cancelled - stopping - failed.length;
+  const parts: [number, string][] = [
+    [cancelled, 'cancelled'],
+    [stopping, 'told to end'],
+    [ended, 'had ended already'],
+    [failed.length, `could not be cancelled: ${failed[0]?.failed}`],
+  ];
+  const told = parts.filter(([n]) => n > 0).map(([n, what]) => `${n} ${what}`);
+  return { text: told.join(', '), bad: failed.length > 0 };
 }
 
 interface started {

@@ -91,7 +91,8 @@ test('the portal: a job is made in the form, run, watched live, seen to fail, re
 test('an edited job keeps what the form does not know, and a change in between is not overwritten', async () => {
   const definition = { command: ['true'], locks: ['db'], retry: { max_attempts: 2, on_exit: [75] } };
   await world.api('PUT', '/jobs/edited', definition);
-  await in_page('/jobs/edited/edit', async page => {
+  await in_page('/jobs/edited', async page => {
+    await page.getByRole('link', { name: 'Edit', exact: true }).click();
     await page.getByLabel('Timeout').fill('soon');
     await button(page, 'Save').click();
     await page.locator('.field.wrong', { has: page.getByLabel('Timeout') }).waitFor();
@@ -103,9 +104,28 @@ test('an edited job keeps what the form does not know, and a change in between i
       .filter({ hasText: /version/ })
       .waitFor();
     await page.reload();
+    assert.equal(page.questions, 1, 'the browser asks before it throws away what was typed');
     await page.getByLabel('Timeout').fill('5m');
+    await page.getByRole('link', { name: 'Runs', exact: true }).click();
+    await page.getByRole('dialog', { name: 'Leave without saving?' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.goBack();
+    await button(page, 'Back').click(); // of the question
+    assert.equal(await page.getByLabel('Timeout').inputValue(), '5m');
     await button(page, 'Save').click();
     await heading(page, 'edited');
+    await page.getByRole('link', { name: 'Edit', exact: true }).click();
+    await page.getByLabel('Timeout').fill('6m');
+    await page.getByRole('link', { name: 'Queues', exact: true }).click();
+    await button(page, 'Leave it').click();
+    await heading(page, 'Queues');
+
+    await page.goto(world.url + '/jobs:new');
+    await page.getByLabel('Name', { exact: true }).fill('edited');
+    await page.getByLabel('Command', { exact: true }).fill('true');
+    await page.getByLabel('Command', { exact: true }).press('Control+Enter');
+    const name = page.getByLabel('Name', { exact: true });
+    await page.locator('.field.wrong', { has: name }).getByText('there is a job of this name already').waitFor();
   });
   const stored = (await world.api('GET', '/jobs/edited')).definition;
   assert.deepEqual(stored, {
@@ -126,6 +146,9 @@ test('a token is asked for once, a wrong one refused with the reason, and no add
   await page.getByLabel('Token').fill('wrong');
   await page.keyboard.press('Enter');
   await page.getByRole('alert').filter({ hasText: 'valid token' }).waitFor();
+  await page.getByLabel('Token').fill('tök en');
+  await page.keyboard.press('Enter');
+  await page.getByRole('alert').filter({ hasText: 'copied with something else' }).waitFor();
   await page.getByLabel('Token').fill(world.token);
   await page.keyboard.press('Enter');
   await heading(page, 'Runs');
@@ -134,16 +157,88 @@ test('a token is asked for once, a wrong one refused with the reason, and no add
   await page.reload();
   await heading(page, 'Runs');
 
-  const other = await context.newPage(); // another tab has its own
+  const [linked] = await Promise.all([
+    context.waitForEvent('page'),
+    page.getByRole('link', { name: 'Jobs', exact: true }).click({ modifiers: ['Control'] }),
+  ]);
+  await linked.locator('.dot.live').waitFor(); // a tab that was opened by a link asks the one it came from
+  await heading(linked, 'Jobs');
+
+  const other = await context.newPage();
   await other.goto(`${world.url}/#token=${world.token}`);
   await other.locator('.dot.live').waitFor();
   assert.equal(new URL(other.url()).hash, '');
   assert.equal(await other.evaluate(() => history.length <= 2 && !location.href.includes('token')), true);
   await button(other, 'Leave').click();
   await shows(other, 'admin.token');
+  assert.equal(await other.locator('#content *').count(), 0);
+  await shows(page, 'admin.token'); // or a reload would bring it back
   await other.reload();
   await shows(other, 'admin.token');
+  await other.goto(world.url + '/runs#token=%');
+  await other.getByRole('alert').filter({ hasText: 'valid token' }).waitFor();
+  assert.equal(new URL(other.url()).hash, '');
   await context.close();
+});
+
+test('a login that is needed in between comes above the page, and what is not allowed is only a message', async () => {
+  const refusal = status => route =>
+    route.fulfill({ status, contentType: 'application/problem+json', body: `{"detail":"refused with ${status}"}` });
+  await in_page('/jobs:new', async page => {
+    await page.getByLabel('Name', { exact: true }).fill('typed');
+    await page.getByLabel('Command', { exact: true }).fill('true');
+    await page.route('**/api/v1/jobs/typed', refusal(403));
+    await button(page, 'Create').click();
+    await page.getByRole('alert').filter({ hasText: 'refused with 403' }).waitFor();
+    assert.equal(await page.getByLabel('Token').count(), 0);
+    await page.route('**/api/v1/jobs/typed', refusal(401));
+    await button(page, 'Create').click();
+    await page.getByRole('alert').filter({ hasText: 'refused with 401' }).last().waitFor();
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Escape');
+    await page.getByLabel('Token').fill(world.token);
+    await page.unroute('**/api/v1/jobs/typed');
+    await page.keyboard.press('Enter');
+    await page.getByLabel('Token').waitFor({ state: 'detached' });
+    assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'typed');
+    await button(page, 'Create').click();
+    await heading(page, 'typed');
+  });
+});
+
+test('a second click after an answer that was lost starts nothing twice', async () => {
+  await world.api('PUT', '/jobs/once', { command: ['true'] });
+  const lose = async route => {
+    await route.fetch(); // it is done, and nobody hears of it
+    await route.abort();
+  };
+  const runs = async () => (await world.api('GET', '/runs?job=once')).items.length;
+  await in_page('/jobs/once', async page => {
+    const again = async (name, path, count) => {
+      await page.route(path, lose, { times: 1 });
+      const lost = page.waitForEvent('requestfailed');
+      await button(page, name).click();
+      await lost;
+      const before = page.url();
+      await button(page, name).click();
+      await page.waitForURL(url => url.href !== before);
+      assert.equal(await runs(), count);
+      await page.locator('.sum .state.green').waitFor();
+    };
+    await button(page, 'Run').click();
+    const inside = await page.getByRole('dialog').getByRole('heading').boundingBox();
+    await page.mouse.move(inside.x + 5, inside.y + 5); // text is selected, and let go beside the dialog
+    await page.mouse.down();
+    await page.mouse.move(5, 400);
+    await page.mouse.up();
+    await again('Run now', '**/api/v1/jobs/once/run', 1);
+    await again('Retry', '**/retry', 2);
+    const last = page.url();
+    await button(page, 'Retry').click();
+    await page.waitForURL(url => url.href !== last);
+    assert.equal(await runs(), 3);
+    page.errors = page.errors.filter(e => !e.includes('ERR_FAILED')); // the lost answers themselves
+  });
 });
 
 test('a killed coordinator leaves a banner with the age of what is shown, and comes back', async () => {
@@ -262,7 +357,7 @@ test('everything of the main path is done with the keyboard alone', async () => 
     await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');
     await page.keyboard.type('seq 1 300');
-    await page.keyboard.press('Enter');
+    await page.keyboard.press('Control+Enter');
     await heading(page, 'by-keys');
     await tab_to('Run');
     await page.keyboard.press('Enter');
@@ -289,6 +384,10 @@ test('everything of the main path is done with the keyboard alone', async () => 
     await page.keyboard.press('?');
     await page.getByRole('dialog', { name: 'Keys' }).waitFor();
     await page.keyboard.press('Escape');
+    await tab_to('Output lines');
+    await page.keyboard.press('g');
+    await page.keyboard.press('w'); // which alone would wrap the output
+    await heading(page, 'Workers');
     await page.keyboard.press('g');
     await page.keyboard.press('r');
     await heading(page, 'Runs');
@@ -389,6 +488,36 @@ test('a log of 100,000 lines draws few rows, follows, stops on scrolling up, and
   });
 });
 
+test('a line of a million characters is drawn in part, whole when wrapped, and hides nothing', async () => {
+  const script =
+    `head -c 1000000 /dev/zero | tr '\\0' x; printf '\\nturned \\342\\200\\256 around\\n'; ` +
+    `printf '日\\t本%.0s' $(seq 200)`;
+  const run = await world.api('POST', '/runs', {
+    name: 'wide',
+    command: ['bash', '-c', script],
+    tags: { t: 'a\u200bb' },
+  });
+  await world.ended(run.id);
+  await in_page(`/runs/${run.id}`, async page => {
+    const log = page.locator('.log');
+    await log.locator('.row', { hasText: '980,000 more characters' }).waitFor();
+    assert.ok((await log.evaluate(e => e.textContent.length)) < 30_000);
+    const wider = () => log.evaluate(e => e.scrollWidth - e.clientWidth);
+    assert.ok((await wider()) > 100_000, 'a long line can be scrolled to its end');
+    await log.locator('.row', { hasText: 'turned \\u202e around' }).waitFor();
+    await page.getByText('t=a\\u200bb').first().waitFor();
+    await page.getByLabel('Search output').fill('x'); // in a million places
+    await page.getByText('–/1', { exact: true }).waitFor();
+    assert.ok((await log.locator('mark').count()) <= 2_000);
+    await page.getByLabel('Search output').fill('');
+    await button(page, 'Wrap').click();
+    await log.locator('.row', { hasText: /本$/ }).last().waitFor();
+    assert.equal(await wider(), 0, 'no wrapped row is too wide');
+    const text = await log.evaluate(e => e.textContent);
+    assert.ok(text.includes('xxx') && !text.includes('more characters'));
+  });
+});
+
 test('runs are filtered by the address, grow without moving, are retried and cancelled in bulk', async () => {
   const own = await World.with_worker();
   try {
@@ -420,6 +549,7 @@ test('runs are filtered by the address, grow without moving, are retried and can
     await row.getByRole('checkbox').check();
     await button(page, 'Cancel 1 selected').click();
     await button(page, 'Cancel them').click();
+    await page.getByText('1 cancelled').waitFor();
     await row.locator('.state', { hasText: 'cancelled' }).waitFor();
 
     await page.getByRole('button', { name: 'failed', exact: true }).click();
@@ -491,6 +621,33 @@ test('a schedule is backfilled, a queue limited, both are paused, a worker is dr
     await world.ended(run.id);
     await page.getByRole('button', { name: /^Go on \([1-9]/ }).click();
     await page.getByText('job=seen').first().waitFor();
+  });
+});
+
+test('a hidden tab reads no output, and goes on where it was when it is seen', async () => {
+  const file = join(world.dir, 'go-hidden');
+  const script = `printf 'a\\377\\n'; seq 2 50; while [ ! -e ${file} ]; do sleep 0.02; done; seq 51 100`;
+  const run = await world.api('POST', '/runs', { name: 'hidden', command: ['sh', '-c', script] });
+  await in_page('/', async page => {
+    await page.addInitScript(() =>
+      Object.defineProperty(document, 'hidden', { get: () => window.is_hidden === true }),
+    );
+    const seen = is =>
+      page.evaluate(value => {
+        window.is_hidden = !value;
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, is);
+    await page.goto(`${world.url}/runs/${run.id}`);
+    await page.locator('.log[data-lines="50"]').waitFor();
+    const cut = page.waitForEvent('requestfailed', request => request.url().includes('/logs?'));
+    await seen(false);
+    await cut;
+    writeFileSync(file, '');
+    await world.ended(run.id);
+    assert.equal(await page.locator('.log').getAttribute('data-lines'), '50');
+    await seen(true);
+    await page.locator('.log[data-lines="100"]').waitFor();
+    await page.locator('.log .row', { hasText: /^100100$/ }).waitFor();
   });
 });
 

@@ -12,7 +12,7 @@ const built = await esbuild.build({
   write: false,
   format: 'esm',
 });
-const { ansi, job_model, lines, match, query, rows, time, virtual, words } = await import(
+const { ansi, job_model, lines, match, query, rows, time, token, virtual, words, wrap } = await import(
   'data:text/javascript;base64,' + Buffer.from(built.outputFiles[0].contents).toString('base64')
 );
 
@@ -62,6 +62,43 @@ test('sequences that are no colours leave nothing behind, torn ones neither', ()
 
 test('control characters are shown as their pictures, and a tab stays', () => {
   assert.equal(ansi.strip('a\x00b\x07\tc\x7f'), 'a␀b␇\tc␡');
+});
+
+test('what turns text around or has no width is shown as an escape', () => {
+  assert.equal(ansi.strip('a\u202eb\u200bc\ufeffd\u2066e\u009bf'), 'a\\u202eb\\u200bc\\ufeffd\\u2066e\\u009bf');
+  assert.equal(ansi.seen('k=\u{e0041}\nv'), 'k=\\u{e0041}\nv');
+  for (const plain of ['é', '日本', '😀', '❤\ufe0f', 'e\u0301', 'שלום', '\t']) assert.equal(ansi.strip(plain), plain);
+});
+
+test('of a long line no more is drawn than a browser bears, and the rest is counted', () => {
+  const one = [{ text: 'a'.repeat(1_000_000), style: {} }];
+  assert.deepEqual(ansi.bounded(one), { to: 20_000, more: 980_000 });
+  const coloured = Array.from({ length: 10_000 }, () => ({ text: 'ab', style: {} }));
+  assert.deepEqual(ansi.bounded(coloured), { to: 4_000, more: 16_000 });
+  assert.deepEqual(ansi.bounded(coloured.slice(0, 3)), { to: 6, more: 0 });
+  const marked = ansi.mark([{ text: 'a'.repeat(20_000), style: {} }], 'a');
+  assert.ok(marked.length <= 2_001);
+  assert.equal(marked.map(p => p.text).join('').length, 20_000);
+});
+
+test('a part of a line has the marks of what a search found across its borders', () => {
+  const { pieces } = ansi.render(`xx needle ${E}[31mneedle`, ansi.plain);
+  for (let at = 0; at <= 16; ++at) {
+    const parts = [ansi.marked(pieces, 'needle', 0, at), ansi.marked(pieces, 'needle', at, 16)].flat();
+    assert.equal(parts.map(p => p.text).join(''), 'xx needle needle');
+    const hits = parts.filter(p => p.hit);
+    assert.equal(hits.map(p => p.text).join(''), 'needleneedle', `cut at ${at}`);
+  }
+});
+
+test('a long line breaks by columns, with tabs, wide characters and marks', () => {
+  assert.deepEqual(wrap.breaks('', 10), [0]);
+  assert.deepEqual(wrap.breaks('a'.repeat(20), 10), [0, 10]);
+  assert.deepEqual(wrap.breaks('日本語日本語', 5), [0, 2, 4]);
+  assert.deepEqual(wrap.breaks('😀😀😀', 4), [0, 4]);
+  assert.deepEqual(wrap.breaks('a\tbcdefgh', 12), [0, 6]);
+  assert.deepEqual(wrap.breaks('\t\t', 10), [0, 1]);
+  assert.deepEqual(wrap.breaks('e\u0301'.repeat(10), 10), [0]);
 });
 
 test('a broken colour changes nothing that follows for the worse', () => {
@@ -123,6 +160,55 @@ test('a piece that comes twice, or half twice, goes in once', () => {
     log.lines.map(l => l.text),
     ['aé', 'bc', 'd'],
   );
+});
+
+test('output that is no text is counted in bytes, so that nothing behind it is lost', () => {
+  const log = new lines.log_lines();
+  const raw = Buffer.from([0x61, 0xff, 0xfe, 0x80, 0x0a]);
+  log.add('stdout', 0, new Uint8Array(raw));
+  log.add('stdout', 5, 'next\n');
+  log.add('stdout', 0, new Uint8Array(raw));
+  assert.deepEqual(
+    log.lines.map(l => l.text),
+    ['a\ufffd\ufffd\ufffd', 'next'],
+  );
+});
+
+test('a character torn between two pieces of bytes is whole, also when they come again in another cut', () => {
+  const raw = new Uint8Array(Buffer.from('\ufeff\xff aé€😀 b\nc'));
+  for (let cut = 1; cut < raw.length; ++cut) {
+    const log = new lines.log_lines();
+    log.add('stdout', 0, raw.slice(0, cut));
+    log.add('stdout', 0, raw.slice(0, cut - 1));
+    log.add('stdout', 0, Buffer.from(raw).toString());
+    log.add('stdout', raw.length, 'd');
+    assert.deepEqual(
+      log.lines.map(l => l.text),
+      ['\ufeff\xff aé€😀 b', 'cd'],
+      `cut at ${cut}`,
+    );
+  }
+});
+
+test('a character whose rest never comes is shown as a broken one', () => {
+  const log = new lines.log_lines();
+  log.add('stdout', 0, new Uint8Array([0x61, 0xe2, 0x82]));
+  log.add('stdout', 3, 'b\n');
+  log.add('stdout', 5, new Uint8Array([0xe2]));
+  log.over();
+  assert.deepEqual(
+    log.lines.map(l => l.text),
+    ['a\ufffdb', '\ufffd'],
+  );
+});
+
+test('a token is taken from the address whatever stands there, and what can be none is refused', () => {
+  assert.equal(token.token_of('#token=a%2Bb'), 'a+b');
+  assert.equal(token.token_of('#token=%'), '%');
+  assert.equal(token.token_of('#token='), '');
+  assert.equal(token.token_of('#L12'), undefined);
+  assert.equal(token.refused_token('aZ0-_~!'), '');
+  for (const text of ['', 'a b', 'tök', 'a\u200b', 'a\n']) assert.notEqual(token.refused_token(text), '', text);
 });
 
 test('streams count their own lines, and gaps are lines without a number of their own', () => {
@@ -312,6 +398,22 @@ test('words are split and joined as a shell does', () => {
   }
 });
 
+test('a bulk cancellation counts what was cancelled and what had ended', () => {
+  const now = (state, finished_at) => ({ now: { state, finished_at } });
+  const answers = [now('cancelled', 'x'), now('active', null), now('failed', 'x'), now('succeeded', 'x')];
+  assert.deepEqual(words.told_cancels(answers), {
+    text: '1 cancelled, 1 told to end, 2 had ended already',
+    bad: false,
+  });
+  const failed = words.told_cancels([{ failed: 'no' }, now('cancelled', 'x')]);
+  assert.deepEqual(failed, { text: '1 cancelled, 1 could not be cancelled: no', bad: true });
+});
+
+test('today begins at midnight in zones that are half an hour off, too', () => {
+  const at = Date.parse('2026-11-26T18:31:00Z'); // a minute after midnight in India
+  assert.equal(new Date(time.quarter(at)).toISOString(), '2026-11-26T18:30:00.000Z');
+});
+
 test('a run is told as the command that starts it again', () => {
   const base = { job: 'j', job_version: null, args: null };
   assert.equal(
@@ -351,6 +453,43 @@ test('a definition survives the form, with every key that has no field', () => {
   assert.deepEqual(job_model.definition_of(job_model.form_of(command)).definition, command);
   const noop = { name: 'b', builtin: 'noop' };
   assert.deepEqual(job_model.definition_of(job_model.form_of(noop)), { definition: noop, errors: {} });
+});
+
+const saved = (definition, change = {}) =>
+  job_model.definition_of({ ...job_model.form_of(definition), ...change }, definition);
+
+test('saving a form alters nothing that was not touched', () => {
+  const definition = {
+    name: 'n',
+    description: ' two\nlines ',
+    command: ['sh', '-c', 'first\nsecond\n'],
+    cwd: '/a b ',
+    env: { A: 'x\ny', B: ' b ', 'odd=name': '1', ' C': '2', D: 'x\ry' },
+    timeout: 90,
+    tags: { 'k=': 'v', plain: 'w' },
+    requires: { labels: { 'a\nb': 'c', os: 'linux' } },
+    schedule: { daily: ' 02:30', time_zone: ' UTC', jitter: '10m' },
+  };
+  assert.deepEqual(saved(definition), { definition, errors: {} });
+  const script = { name: 's', script: 'a.py ', args: '--x\n --y ' };
+  assert.deepEqual(saved(script), { definition: script, errors: {} });
+  const changed = { ...definition, env: { ...definition.env, B: 'c', E: '3' }, description: 'other\ntext\n' };
+  assert.deepEqual(saved(definition, { env: 'B=c\nE=3', description: 'other\ntext\n' }).definition, changed);
+});
+
+test('a schedule among the other keys is sent when it names a rule, and refused at its field when not', () => {
+  const base = { ...job_model.empty_form, name: 'n', command: 'true' };
+  const more = schedule => ({ ...base, more: JSON.stringify({ schedule }) });
+  const { definition, errors } = job_model.definition_of(more({ daily: '02:30', jitter: '1m' }));
+  assert.deepEqual([definition.schedule, errors], [{ daily: '02:30', jitter: '1m' }, {}]);
+  assert.deepEqual(Object.keys(job_model.definition_of(more({ jitter: '1m' })).errors), ['more']);
+});
+
+test('other keys that must be objects and are none are told at their field', () => {
+  for (const more of ['{"retry": 3}', '{"requires": ["a"]}', '{"schedule": "daily"}', '{"env": null}', '{']) {
+    const { errors } = job_model.definition_of({ ...job_model.empty_form, name: 'n', command: 'true', more });
+    assert.deepEqual(Object.keys(errors), ['more'], more);
+  }
 });
 
 test('what cannot be is told at its field before the coordinator is asked', () => {

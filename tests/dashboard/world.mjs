@@ -159,7 +159,12 @@ export async function open_page(browser, world, path = '/', options = {}) {
   // The browser also reports answers such as 400 and lost connections; those of the API are what some tests are about.
   const is_api = m => m.location().url.includes('/api/');
   page.on('console', m => m.type() === 'error' && !is_api(m) && page.errors.push(m.text()));
-  page.on('dialog', d => page.errors.push(`a dialog: ${d.message()}`));
+  page.questions = 0; // whether to leave what is not saved
+  page.on('dialog', d => {
+    if (d.type() === 'beforeunload') ++page.questions;
+    else page.errors.push(`a dialog: ${d.message()}`);
+    void d.accept();
+  });
   await page.goto(`${world.url}${path}#token=${world.token}`);
   await page.locator('.dot.live').waitFor();
   return page;
