@@ -11,6 +11,7 @@ import { Taken } from './runs';
 import { duration } from './time';
 import {
   Action,
+  ActionsHead,
   Area,
   Confirm,
   Dialog,
@@ -142,9 +143,7 @@ export function Jobs() {
                 <th>Last run</th>
                 <th class="right">Took</th>
                 <th class="right">When</th>
-                <th>
-                  <span class="hidden">Actions</span>
-                </th>
+                <ActionsHead />
               </tr>
             </thead>
             <tbody>

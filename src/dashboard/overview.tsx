@@ -102,6 +102,17 @@ export function Progress({ run }: { run: run }) {
   );
 }
 
+const SHOWN = 12; // rows of a list here; the rest is on its own page
+
+function All({ of, at }: { of: number; at: string }) {
+  if (of <= SHOWN) return null;
+  return (
+    <p class="more">
+      <a href={at}>All {of}</a>
+    </p>
+  );
+}
+
 function Running({ runs }: { runs: run[] }) {
   if (runs.length === 0) return <p class="empty">Nothing runs now.</p>;
   return (
@@ -116,7 +127,7 @@ function Running({ runs }: { runs: run[] }) {
           </tr>
         </thead>
         <tbody>
-          {runs.slice(0, 12).map(r => (
+          {runs.slice(0, SHOWN).map(r => (
             <tr key={r.id}>
               <td>
                 <RunLink id={r.id} />
@@ -133,11 +144,7 @@ function Running({ runs }: { runs: run[] }) {
           ))}
         </tbody>
       </table>
-      {runs.length > 12 && (
-        <p class="more">
-          <a href="/runs?state=active">All {runs.length}</a>
-        </p>
-      )}
+      <All of={runs.length} at="/runs?state=active" />
     </Scroll>
   );
 }
@@ -255,7 +262,7 @@ function Workers() {
           </tr>
         </thead>
         <tbody>
-          {data.slice(0, 12).map(w => (
+          {data.slice(0, SHOWN).map(w => (
             <tr key={w.worker_id}>
               <td class="name">{w.worker_id}</td>
               <td>
@@ -271,11 +278,7 @@ function Workers() {
           ))}
         </tbody>
       </table>
-      {data.length > 12 && (
-        <p class="more">
-          <a href="/workers">All {data.length}</a>
-        </p>
-      )}
+      <All of={data.length} at="/workers" />
     </Scroll>
   );
 }

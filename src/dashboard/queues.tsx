@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { all, call, post, problem } from './api';
 import type { queue } from './api';
 import { use_resource } from './live';
-import { Action, Dialog, Field, Missing, Page, Scroll, State, say, say_problem, value_of } from './ui';
+import { Action, ActionsHead, Dialog, Field, Missing, Page, Scroll, State, say, say_problem, value_of } from './ui';
 
 function Edit({ of, close, done }: { of: queue; close: () => void; done: () => void }) {
   const [concurrency, set_concurrency] = useState(of.concurrency === null ? '' : String(of.concurrency));
@@ -82,9 +82,7 @@ export function Queues() {
                 <th class="right">At once</th>
                 <th class="right">Starts</th>
                 <th class="right">Priority</th>
-                <th>
-                  <span class="hidden">Actions</span>
-                </th>
+                <ActionsHead />
               </tr>
             </thead>
             <tbody>

@@ -6,6 +6,7 @@ import { now, use_resource } from './live';
 import { relative } from './time';
 import {
   Action,
+  ActionsHead,
   Dialog,
   Field,
   Missing,
@@ -84,9 +85,7 @@ export function Schedules() {
                 <th>State</th>
                 <th>Next, in its zone</th>
                 <th class="right">Starts</th>
-                <th>
-                  <span class="hidden">Actions</span>
-                </th>
+                <ActionsHead />
               </tr>
             </thead>
             <tbody>

@@ -468,6 +468,13 @@ export function Scroll({ label, children }: { label: string; children: Component
   );
 }
 
+/// The head of a column of buttons, which says what it is to those who hear the page.
+export const ActionsHead = () => (
+  <th>
+    <span class="hidden">Actions</span>
+  </th>
+);
+
 /// Until something is there: why it is not.
 export function Missing({ error, what }: { error: problem | undefined; what: string }) {
   if (!error)

@@ -3,7 +3,7 @@ import { all, post } from './api';
 import type { run, worker } from './api';
 import { use_resource } from './live';
 import { bytes, coarse } from './time';
-import { Action, Meter, Missing, Page, RunLink, Scroll, State, Tags, Time, say } from './ui';
+import { Action, ActionsHead, Meter, Missing, Page, RunLink, Scroll, State, Tags, Time, say } from './ui';
 
 export function state_of(w: worker): string {
   if (w.state !== 'online') return w.state;
@@ -62,9 +62,7 @@ export function Workers() {
                 <th class="right">Up</th>
                 <th class="right">Jobs done</th>
                 <th class="right">Last heard</th>
-                <th>
-                  <span class="hidden">Actions</span>
-                </th>
+                <ActionsHead />
               </tr>
             </thead>
             <tbody>

@@ -15,11 +15,6 @@ bool by_run_id::operator()(const run_entry* a, const run_entry* b) const { retur
 
 namespace {
 
-std::int64_t amount_of(const resource_amounts& amounts, const std::string& name) {
-  const auto found = amounts.find(name);
-  return found == amounts.end() ? 0 : found->second;
-}
-
 // Offered there, and not in use.
 bool is_free(const resource_amounts& wanted, const resource_amounts& offered, const resource_amounts& taken) {
   return std::all_of(wanted.begin(), wanted.end(), [&](const auto& one) {
@@ -28,6 +23,11 @@ bool is_free(const resource_amounts& wanted, const resource_amounts& offered, co
 }
 
 }  // namespace
+
+std::int64_t amount_of(const resource_amounts& amounts, const std::string& name) {
+  const auto found = amounts.find(name);
+  return found == amounts.end() ? 0 : found->second;
+}
 
 bool has_labels(const requirement& what, const worker_traits& who) {
   return std::all_of(what.labels.begin(), what.labels.end(), [&](const auto& wanted) {
@@ -349,11 +349,21 @@ void dispatcher::update(worker_entry& w) {
   }
 }
 
-bool dispatcher::class_fits(requirement_class& c, const worker_entry& w) {
-  const std::size_t kind = *w.capacity.kind;
+bool dispatcher::fits_kind(requirement_class& c, std::size_t kind) {
   if (c.fit_of.size() <= kind) c.fit_of.resize(kind_list_.size(), 0);
   if (c.fit_of[kind] == 0) c.fit_of[kind] = fits(c.what, *kind_list_[kind].traits) ? 1 : -1;
   return c.fit_of[kind] > 0;
+}
+
+bool dispatcher::class_fits(requirement_class& c, const worker_entry& w) {
+  return fits_kind(c, *w.capacity.kind);
+}
+
+bool dispatcher::fits_somewhere(requirement_class& c) {
+  for (std::size_t kind = 0; kind < kind_list_.size(); ++kind) {
+    if (kind_list_[kind].workers > 0 && fits_kind(c, kind)) return true;
+  }
+  return false;
 }
 
 std::optional<placement> dispatcher::place(requirement_class& c) {
@@ -373,10 +383,6 @@ std::optional<placement> dispatcher::place(requirement_class& c) {
 
 std::vector<placement> dispatcher::plan(std::size_t most) {
   std::vector<placement> result;
-  const auto fits_somewhere = [this](const requirement_class& c) {
-    return std::any_of(kind_list_.begin(), kind_list_.end(),
-                       [&](const kind_entry& k) { return k.workers > 0 && fits(c.what, *k.traits); });
-  };
   while (!open_.empty() && !free_.empty() && result.size() < most) {
     requirement_class& c = *std::get<2>(*open_.begin());
     limiter* closed = closed_to(c);

@@ -63,6 +63,8 @@ struct worker_traits {
   resource_amounts resources{};
   auto operator<=>(const worker_traits&) const = default;
 };
+/// 0 if it is not named.
+std::int64_t amount_of(const resource_amounts& amounts, const std::string& name);
 /// Whether it could be done there, the worker being idle: the parts of it, which `why` asks one by one.
 bool has_labels(const requirement& what, const worker_traits& who);
 bool speaks_enough(const requirement& what, const worker_traits& who);
@@ -188,7 +190,10 @@ class dispatcher {
     bool tries = false;  ///< one of them is about to be looked at, and wakes the next
   };
   std::optional<std::string> check_limiter(const limiter& l, const users_of_limit& seen) const;
+  /// Asked once for each kind of worker, then remembered.
+  bool fits_kind(requirement_class& c, std::size_t kind);
   bool class_fits(requirement_class& c, const worker_entry& w);
+  bool fits_somewhere(requirement_class& c);
   run_entry* head(const requirement_class& c) const;
   void refresh(requirement_class& c);
   std::optional<placement> place(requirement_class& c);

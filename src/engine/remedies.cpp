@@ -74,11 +74,6 @@ std::string shell_word(const std::string& text) {
   return word + "'";
 }
 
-std::int64_t amount_of(const resource_amounts& amounts, const std::string& name) {
-  const auto found = amounts.find(name);
-  return found == amounts.end() ? 0 : found->second;
-}
-
 /// What a worker lacks at present for the run.
 struct lack {
   int slots = 0;

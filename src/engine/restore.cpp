@@ -24,11 +24,13 @@
 namespace orchestrator::engine {
 namespace {
 
-// Its silence goes on, so that people see what they would have seen without a restart. The row is written
-// when a connection begins and when it ends: one that still says when it began had not ended, and its worker
-// was heard until we were gone.
+// The row is written when a connection begins and when it ends: one that still says when it began had not
+// ended, and its worker was heard until we were gone.
+bool was_connected(const worker& row) { return row.last_seen && row.last_seen == row.registered_at; }
+
+// Its silence goes on, so that people see what they would have seen without a restart.
 mono_time heard_before(const core& c, const worker& row) {
-  if (!row.last_seen || row.last_seen == row.registered_at) return c.clock;
+  if (!row.last_seen || was_connected(row)) return c.clock;
   const milliseconds longest = c.settings.offline_after + milliseconds{1};
   return c.clock - std::clamp(c.now.wall - *row.last_seen, milliseconds{0}, longest);
 }
@@ -43,8 +45,8 @@ void restore_workers(core& c, const snapshot& from) {
     w.row = row;
     w.seen_wall = row.last_seen;
     w.last_received = heard_before(c, row);
-    if (row.last_seen && row.last_seen == row.registered_at) {
-      w.row.last_seen = *row.last_seen + milliseconds{1};  // of the next start's point of view it has ended
+    if (was_connected(row)) {
+      w.row.last_seen = *row.last_seen + milliseconds{1};  // for the next start that connection has ended
       touch(c, w);
     }
     if (fresh) {

@@ -390,8 +390,8 @@ void coordinator::on_frame(session_id id, const std::string& frame) {
   const auto found = sessions_.find(id);
   if (found == sessions_.end()) return;
   auto decoded = protocol::decode_worker_frame(frame, found->second.batch);
-  const bool of_results = decoded && std::all_of(decoded->begin(), decoded->end(), is_result);
-  if (frame.size() > limits::frame && !of_results) {
+  const auto of_results = [&] { return decoded && std::all_of(decoded->begin(), decoded->end(), is_result); };
+  if (frame.size() > limits::frame && !of_results()) {
     found->second.socket->close(close_too_large, "message too large");
     return;
   }

@@ -326,22 +326,27 @@ TEST_CASE("a run whose offer was refused keeps its place too") {
   CHECK_FALSE(b.is_active(second));
 }
 
-TEST_CASE("an unknown run holds the place until somebody settles it") {
-  job_definition d = job_with(overlap_policy::queue_all);
-  d.spec.at_most_once = true;
-  bench b(d);
-  const run_id first = b.by_hand();
-  b.take();
-  b.worker.drop();
-  b.w.advance(2min);
-  REQUIRE(b.state(first) == run_state::unknown);
-  test_worker other(b.w, "w2", 2);
-  other.connect();
-  const run_id second = b.by_hand();
-  CHECK(b.w.why(second) == codes{"overlap"});
-  b.w.give(resolve_run{b.w.ask(), first, run_state::failed});
-  b.w.settle();
-  CHECK(b.is_active(second));
+TEST_CASE("an unknown run holds the place until somebody settles it, and cancel_old does not") {
+  for (const auto& [rule, settled] : {std::pair{overlap_policy::queue_all, run_state::failed},
+                                      std::pair{overlap_policy::cancel_old, run_state::succeeded}}) {
+    CAPTURE(static_cast<int>(rule));
+    job_definition d = job_with(rule);
+    d.spec.at_most_once = true;
+    bench b(d);
+    const run_id first = b.by_hand();
+    b.take();
+    b.worker.drop();
+    b.w.advance(2min);
+    REQUIRE(b.state(first) == run_state::unknown);
+    test_worker other(b.w, "w2", 2);
+    other.connect();
+    const run_id second = b.by_hand();
+    CHECK(b.state(first) == run_state::unknown);
+    CHECK(b.w.why(second) == codes{"overlap"});
+    b.w.give(resolve_run{b.w.ask(), first, settled});
+    b.w.settle();
+    CHECK(b.is_active(second));
+  }
 }
 
 TEST_CASE("the line goes by age, whatever the priority") {
@@ -523,25 +528,6 @@ TEST_CASE(
     CHECK(b.state(run) == run_state::cancelled);
     CHECK(b.w.stored(run).attempts == 0);
   }
-}
-
-TEST_CASE("cancel_old: an end that is not known is not settled by a newer run, which waits for it") {
-  job_definition d = job_with(overlap_policy::cancel_old);
-  d.spec.at_most_once = true;
-  bench b(d);
-  const run_id first = b.by_hand();
-  b.take();
-  b.worker.drop();
-  b.w.advance(2min);
-  REQUIRE(b.state(first) == run_state::unknown);
-  test_worker other(b.w, "w2", 2);
-  other.connect();
-  const run_id second = b.by_hand();
-  CHECK(b.state(first) == run_state::unknown);
-  CHECK(b.w.why(second) == codes{"overlap"});
-  b.w.give(resolve_run{b.w.ask(), first, run_state::succeeded});
-  b.w.settle();
-  CHECK(b.is_active(second));
 }
 
 TEST_CASE("no rule: a job without a schedule, and one by hand only that names none") {

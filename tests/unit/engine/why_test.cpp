@@ -27,6 +27,20 @@ bool starts(const run_id& id, const world& w) { return w.stored(id).state == run
 
 using ids = std::vector<run_id>;
 
+submit_run of_command() {
+  submit_run in;
+  in.what.name = "a";
+  in.what.spec = command_spec();
+  return in;
+}
+
+run_id submit(world& w, submit_run in) {
+  in.request = w.ask();
+  w.give(in);
+  w.settle();
+  return w.answered<run_answer>(in.request)->run.id;
+}
+
 // Does what the remedy says, and returns which runs it named.
 ids cancel_named(world& w, const std::string& remedy) {
   const std::string command = "orchestrator run cancel ";
@@ -97,14 +111,9 @@ struct running_worker : test_worker {
 TEST_CASE("held: releasing it lets it go") {
   world w;
   running_worker worker(w);
-  submit_run in;
-  in.request = w.ask();
-  in.what.name = "a";
-  in.what.spec = command_spec();
+  submit_run in = of_command();
   in.what.held = true;
-  w.give(in);
-  w.settle();
-  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  const run_id run = submit(w, in);
   const auto why = only_reason(w, run);
   CHECK(why.code == blocking_code::held);
   CHECK(why.remedy == "orchestrator run release " + to_string(run));
@@ -132,14 +141,9 @@ TEST_CASE("job_paused: resuming the job lets it go") {
 TEST_CASE("not_before: it goes at the time that is forecast") {
   world w;
   running_worker worker(w);
-  submit_run in;
-  in.request = w.ask();
-  in.what.name = "a";
-  in.what.spec = command_spec();
+  submit_run in = of_command();
   in.what.not_before = w.wall() + 5min;
-  w.give(in);
-  w.settle();
-  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  const run_id run = submit(w, in);
   const auto why = only_reason(w, run);
   CHECK(why.code == blocking_code::not_before);
   CHECK(why.forecast == forecast_kind::at);
@@ -156,18 +160,13 @@ TEST_CASE("not_before: it goes at the time that is forecast") {
 TEST_CASE("not_before, backoff: releasing it now lets it go, and start_within counts from there") {
   world w;
   running_worker worker(w);
-  submit_run in;
-  in.request = w.ask();
-  in.what.name = "a";
-  in.what.spec = command_spec();
+  submit_run in = of_command();
   in.what.spec->start_within = 1min;
   in.what.spec->retry.max_attempts = 2;
   in.what.spec->retry.backoff = 1h;
   in.what.not_before = w.wall() + 1h;
-  w.give(in);
-  w.settle();
+  const run_id run = submit(w, in);
   worker.live_on(10min);
-  const run_id run = w.answered<run_answer>(in.request)->run.id;
   const std::string release = "orchestrator run release --now " + to_string(run);
   CHECK(only_reason(w, run).remedy == release);
   w.give(hold_run{w.ask(), run, false, false, true});
@@ -188,15 +187,10 @@ TEST_CASE(
   world w;
   running_worker worker(w);
   const run_id first = w.run(command_spec());
-  submit_run in;
-  in.request = w.ask();
-  in.what.name = "a";
-  in.what.spec = command_spec();
+  submit_run in = of_command();
   in.what.not_before = w.wall() + 1h;
   in.after = {{first, after_condition::ok}};
-  w.give(in);
-  w.settle();
-  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  const run_id run = submit(w, in);
   CHECK(w.why(run) == codes{"not_before", "dependency"});
   for (const run_id& each : {first, run}) w.give(hold_run{w.ask(), each, false, false, true});
   w.settle();
@@ -289,14 +283,9 @@ TEST_CASE("dependency: it names the runs it waits for, and releasing it from the
   running_worker worker(w);
   const run_id first = w.run(command_spec());
   const run_id second = w.run(command_spec());
-  submit_run in;
-  in.request = w.ask();
-  in.what.name = "a";
-  in.what.spec = command_spec();
+  submit_run in = of_command();
   in.after = {{first, after_condition::ok}, {second, after_condition::any}};
-  w.give(in);
-  w.settle();
-  const run_id run = w.answered<run_answer>(in.request)->run.id;
+  const run_id run = submit(w, in);
   const auto why = only_reason(w, run);
   CHECK(why.code == blocking_code::dependency);
   CHECK(why.detail == "It waits for 2 runs, first for run " + to_string(first) + " to succeed.");
