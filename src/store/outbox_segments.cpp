@@ -226,12 +226,15 @@ void outbox_segments::collect() {
   }
 }
 
-/// What fails here is tried again at the next drop.
+/// What fails here is tried again at the next drop. A lease that was used again since keeps its tombstone where
+/// it is: at the end it would drop the records that came after it, too.
 void outbox_segments::move_tombstones() {
   std::vector<std::uint64_t> moving;
-  for (auto at = segments_.begin(); at != std::prev(segments_.end()); ++at)
-    if (at->second.live == 0)
-      moving.insert(moving.end(), at->second.tombstones.begin(), at->second.tombstones.end());
+  for (auto at = segments_.begin(); at != std::prev(segments_.end()); ++at) {
+    if (at->second.live > 0) continue;
+    for (const std::uint64_t lease : at->second.tombstones)
+      if (!has_live(leases_.at(lease), lease)) moving.push_back(lease);
+  }
   for (const std::uint64_t lease : moving) {
     format::encode_record(buffer_, format::record_type::tombstone, lease, {}, {});
     if (write(buffer_)) return;

@@ -39,6 +39,7 @@ class Submitter(threading.Thread):
         self.replays = 0
         self.cut = 0  # submissions that the coordinator had, and did not answer
         self.asking = False
+        self.ended = 0  # questions that were answered, cut or refused
         self.ending = False
 
     def submit(self, key, body):
@@ -57,6 +58,7 @@ class Submitter(threading.Thread):
                 self.cut += 1
             finally:
                 self.asking = False
+                self.ended += 1
             first = False
             time.sleep(0.01)
 
@@ -95,9 +97,9 @@ class Crashes(WorldTest):
             eventually(lambda: any(s.asking for s in submitters), "a submission waits for its answer")
             world.server.kill()
             kills += 1
+            asked = [(s, s.ended) for s in submitters]
             world.start_server()
-            eventually(lambda: not any(s.asking for s in submitters) or total(lambda s: s.cut) > cut,
-                       "what was asked ends")
+            eventually(lambda: all(s.ended > ended for s, ended in asked), "what was asked at the kill has ended")
             met += total(lambda s: s.cut) > cut
         for submitter in submitters:
             submitter.ending = True

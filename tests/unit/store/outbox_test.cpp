@@ -222,6 +222,33 @@ TEST_CASE("segments go when nothing in them lives, and the highest lease stays k
   CHECK(segments(base.path()).size() == 1);
 }
 
+TEST_CASE("a lease that is used again keeps its new records when the tombstone of its old ones would move") {
+  const temporary_directory base;
+  const std::string body(1024 * 1024, 'x');
+  const auto fill_segment = [&](outbox& box, std::uint64_t lease) {
+    for (std::size_t n = 0; n < limits::outbox_segment / body.size(); ++n)
+      CHECK_FALSE(box.append(record(lease, "output", body)));
+  };
+  const std::vector<outbox_record> expected{record(2, "execute", "lives on"), record(1, "b", "after")};
+  {
+    auto o = open(base.path());
+    CHECK_FALSE(o.box->append(record(1, "a", "before")));
+    CHECK_FALSE(o.box->append(expected[0]));  // keeps the first segment, and so the tombstone is needed
+    fill_segment(*o.box, 3);
+    CHECK_FALSE(o.box->drop(1));  // in the second segment
+    fill_segment(*o.box, 4);
+    CHECK_FALSE(o.box->append(expected[1]));  // in the third
+    CHECK_FALSE(o.box->drop(4));              // the tombstone is all that the second segment is kept for
+    CHECK_FALSE(o.box->drop(3));
+  }
+  CHECK(open(base.path()).recovery.records == expected);
+  auto o = open(base.path());
+  CHECK(o.recovery.records == expected);
+  CHECK_FALSE(o.box->drop(1));
+  CHECK_FALSE(o.box->drop(2));
+  CHECK(segments(base.path()).size() == 1);
+}
+
 TEST_CASE("a random history is recovered as it was, whatever was dropped, over many restarts") {
   const temporary_directory base;
   random_source random(11);
