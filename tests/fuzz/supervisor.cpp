@@ -43,6 +43,7 @@ void check_body(message_kind kind, std::string_view body) {
     case message_kind::supervisor_hello:
       return check(body, decode_hello, [&](const hello& h) { return encode_hello(kind, h); });
     case message_kind::start: return check(body, decode_launch, encode_launch);
+    case message_kind::renew: return check(body, decode_renewal, encode_renewal);
     case message_kind::kill: return check(body, decode_kill, encode_kill);
     case message_kind::forget:
     case message_kind::inventory_end:
