@@ -16,6 +16,7 @@ namespace {
 
 constexpr int operations_max = 160;
 constexpr std::size_t peers_max = 4;
+constexpr std::size_t runs_checked_each_step = 100;  // a check looks at all of them
 
 struct peer {
   session_id session{};
@@ -28,7 +29,12 @@ class life {
   explicit life(fuzz::source in) : in_(in) {}
 
   void go() {
-    for (int i = 0; i < operations_max && !in_.done(); ++i) one_operation();
+    for (int i = 0; i < operations_max && !in_.done(); ++i) {
+      const auto count = world_.view().count();
+      world_.checks_each_step = count.queued + count.active + count.retry_wait <= runs_checked_each_step;
+      one_operation();
+      world_.check();
+    }
     rest();
     restart();
     rest();
