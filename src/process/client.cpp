@@ -108,10 +108,10 @@ std::string client::difference() const {
     return fmt::format(
         "The supervisor with pid {} was started by an older worker (its messages have version {}, ours {}): "
         "its "
-        "jobs go on, but on_lease_lost = kill is not enforced while no worker runs here. A worker started "
-        "after "
-        "its last job has ended replaces it",
-        pid_, version_, protocol_version);
+        "jobs go on, but {}. A worker started after its last job has ended replaces it",
+        pid_, version_, protocol_version,
+        version_ < 2 ? "on_lease_lost = kill is not enforced while no worker runs here"
+                     : "if it dies, those that cleared their environment are not found");
   }
   if (version_ > protocol_version) {
     return fmt::format(

@@ -10,6 +10,7 @@
 #include <orchestrator/process/supervisor.hpp>
 
 #include "process_limits.hpp"
+#include "session_file.hpp"
 #include "spool.hpp"
 #include "unique_fd.hpp"
 
@@ -91,7 +92,9 @@ std::set<std::uint64_t> spooled_leases(const std::filesystem::path& work_dir) {
   std::error_code ignored;
   for (std::filesystem::directory_iterator it(work_dir / "spool", ignored), end; it != end;
        it.increment(ignored)) {
-    if (const auto name = parse_segment_name(it->path().filename().native())) leases.insert(name->lease);
+    const std::string file = it->path().filename().native();
+    if (const auto name = parse_segment_name(file)) leases.insert(name->lease);
+    if (const auto lease = parse_session_name(file)) leases.insert(*lease);
   }
   return leases;
 }

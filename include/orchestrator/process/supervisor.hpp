@@ -20,7 +20,8 @@
 namespace orchestrator::process {
 
 /// Work dir layout: `supervisor.lock` (held by the living supervisor), `supervisor.sock`, `supervisor.log`,
-/// `spool/<lease>.<stream>.<k>` in segments of 1 MiB (k counts from 0; streams are "stdout" and "stderr").
+/// `spool/<lease>.<stream>.<k>` in segments of 1 MiB (k counts from 0; streams are "stdout" and "stderr"),
+/// `spool/<lease>.session` (who leads the session of its processes).
 ///
 /// Launches must come in the order of their leases: one at or below the highest the supervisor has seen is
 /// never started (again). If it is still in the supervisor's table its news are repeated, otherwise it ends
@@ -125,7 +126,7 @@ struct spool_read {
 spool_read read_spool(const std::filesystem::path& work_dir, std::uint64_t lease, const std::string& stream,
                       std::uint64_t offset, std::size_t limit);
 
-/// Leases of which the spool holds files, whoever wrote them.
+/// Leases of which the spool holds files of any kind, whoever wrote them.
 std::set<std::uint64_t> spooled_leases(const std::filesystem::path& work_dir);
 
 /// What the environment of a lease's processes says: ORCHESTRATOR_LEASE and ORCHESTRATOR_OUTPUT. The number
@@ -137,9 +138,10 @@ struct lease_mark {
   auto operator<=>(const lease_mark&) const = default;
 };
 
-/// Kills every process that carries `mark` in its environment or belongs to `session` (0: unknown), until
-/// none is left or 5 s passed. True if none is left. For leases whose supervisor died.
-bool kill_lease_processes(const lease_mark& mark, int session);
+/// Kills every process that carries `mark` in its environment or belongs to the session that the supervisor
+/// has recorded for the lease, until none is left or 5 s passed. True if none is left. For leases whose
+/// supervisor died.
+bool kill_lease_processes(const std::filesystem::path& work_dir, const lease_mark& mark);
 
 /// The kernel's boot id.
 std::string read_boot_id();

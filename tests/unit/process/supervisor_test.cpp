@@ -51,8 +51,7 @@ TEST_CASE("the work dir and what is in it belong to the user alone") {
 TEST_CASE("the lock file names its holder") {
   work_dir dir;
   test_daemon daemon(dir);
-  const auto owner =
-      parse_lock_owner(read_small_file((dir.path() / "supervisor.lock").string(), 4096).value());
+  const auto owner = parse_identity(read_small_file((dir.path() / "supervisor.lock").string(), 4096).value());
   REQUIRE(owner.has_value());
   CHECK(owner->pid == daemon.client().pid());
   CHECK(owner->boot_id == read_boot_id());

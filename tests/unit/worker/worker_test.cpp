@@ -256,6 +256,46 @@ TEST_CASE("when the supervisor is killed its job is killed too and reported lost
   CHECK(result_of(peer, 4).status == result_status::lost);
 }
 
+/// The daemon and its supervisor, at once: as an out-of-memory killer, or a person, may do it.
+void kill_both(worker_process& daemon, const temporary_directory& tmp) {
+  const pid_t supervisor = supervisor_of(tmp.path / "work/supervisor.lock");
+  REQUIRE(supervisor > 0);
+  daemon.signal(SIGKILL);
+  ::kill(supervisor, SIGKILL);
+  CHECK(daemon.wait() == -SIGKILL);
+}
+
+TEST_CASE(
+    "daemon and supervisor killed together: also a job that emptied its environment is dead before it is "
+    "lost") {
+  const temporary_directory tmp;
+  worker_peer peer;
+  write_script(tmp.path / "job.sh", "echo $$ >> starts; exec env -i sleep 60\n");
+  int job = 0;
+  {
+    worker_process daemon(options_for(tmp, peer), tmp.path);
+    REQUIRE(registered(peer, 1));
+    peer.send(script(4, "job.sh"));
+    REQUIRE(peer.until([&] { return static_cast<bool>(std::ifstream(tmp.path / "starts") >> job); }));
+    REQUIRE(peer.until([&] {
+      std::ifstream in("/proc/" + std::to_string(job) + "/comm");
+      std::string name;
+      return static_cast<bool>(in >> name) && name == "sleep";
+    }));
+    const fs::path session = tmp.path / "work/spool/4.session";
+    REQUIRE(peer.until([&] { return fs::exists(session) && fs::file_size(session) > 0; }));
+    kill_both(daemon, tmp);
+  }
+  REQUIRE(peer.until([&] { return !peer.connected; }));
+  CHECK(is_running(job));
+  worker_process next(options_for(tmp, peer), tmp.path);
+  REQUIRE(registered(peer, 2));
+  REQUIRE(results(peer, 1));
+  CHECK(result_of(peer, 4).status == result_status::lost);
+  CHECK(!is_running(job));
+  ::kill(job, SIGKILL);
+}
+
 TEST_CASE("a coordinator that has stopped answering keeps no worker that is to end") {
   for (const bool by_signal : {true, false}) {
     CAPTURE(by_signal);
