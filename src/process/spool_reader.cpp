@@ -87,6 +87,22 @@ spool_read read_spool(const std::filesystem::path& work_dir, std::uint64_t lease
   return read;
 }
 
+std::map<std::string, std::uint64_t> spooled_output(const std::filesystem::path& work_dir,
+                                                    std::uint64_t lease) {
+  std::map<std::string, std::uint64_t> ends;
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator it(work_dir / "spool", ignored), end; it != end;
+       it.increment(ignored)) {
+    const auto name = parse_segment_name(it->path().filename().native());
+    if (!name || name->lease != lease) continue;
+    const auto size = std::filesystem::file_size(it->path(), ignored);
+    if (ignored) continue;
+    auto& known = ends[name->stream];
+    known = std::max(known, name->index * limits::segment_bytes + size);
+  }
+  return ends;
+}
+
 std::set<std::uint64_t> spooled_leases(const std::filesystem::path& work_dir) {
   std::set<std::uint64_t> leases;
   std::error_code ignored;

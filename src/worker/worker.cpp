@@ -444,7 +444,10 @@ void daemon::kill_leftovers(const std::vector<std::uint64_t>& leases) {
     process::lease_mark mark{lease, (outputs() / std::to_string(lease)).string()};
     asio::post(killers_, [this, lease, mark = std::move(mark)] {
       const bool none_left = process::kill_lease_processes(dir_.cluster_path(), mark);
-      asio::post(io_, [this, lease, none_left] { feed(agent::leftovers_killed{lease, none_left}); });
+      agent::leftovers_killed done{lease, none_left, {}};
+      for (const auto& [stream, end] : process::spooled_output(dir_.cluster_path(), lease))
+        done.output.push_back({stream, end});
+      asio::post(io_, [this, done = std::move(done)]() mutable { feed(std::move(done)); });
     });
   }
 }

@@ -126,6 +126,11 @@ struct spool_read {
 spool_read read_spool(const std::filesystem::path& work_dir, std::uint64_t lease, const std::string& stream,
                       std::uint64_t offset, std::size_t limit);
 
+/// How far the spool's files of a lease go, by stream: what is known of its output when its supervisor has
+/// died.
+std::map<std::string, std::uint64_t> spooled_output(const std::filesystem::path& work_dir,
+                                                    std::uint64_t lease);
+
 /// Leases of which the spool holds files of any kind, whoever wrote them.
 std::set<std::uint64_t> spooled_leases(const std::filesystem::path& work_dir);
 

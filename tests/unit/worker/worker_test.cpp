@@ -296,6 +296,37 @@ TEST_CASE(
   ::kill(job, SIGKILL);
 }
 
+TEST_CASE("what the spool holds of a lost job is delivered before it is forgotten") {
+  const temporary_directory tmp;
+  worker_peer peer;
+  write_script(tmp.path / "job.sh", "echo one; until test -e go; do sleep 0.05; done; echo two; sleep 60\n");
+  {
+    worker_process daemon(options_for(tmp, peer), tmp.path);
+    REQUIRE(registered(peer, 1));
+    peer.send(script(4, "job.sh"));
+    REQUIRE(peer.until([&] { return peer.output(4, "stdout") == "one\n"; }));
+    peer.close(1001, "going away");
+    REQUIRE(peer.until([&] { return !peer.connected; }));
+    write_script(tmp.path / "go", "");
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+    const auto spooled = [&] {  // meanwhile the peer, which lives in this thread, does nothing
+      std::ifstream in(tmp.path / "work/spool/4.stdout.0");
+      return std::string{std::istreambuf_iterator<char>(in), {}};
+    };
+    while (spooled() != "one\ntwo\n" && std::chrono::steady_clock::now() < limit) ::poll(nullptr, 0, 5);
+    REQUIRE(spooled() == "one\ntwo\n");
+    kill_both(daemon, tmp);
+  }
+  peer.messages.clear();
+  worker_process next(options_for(tmp, peer), tmp.path);
+  REQUIRE(results(peer, 1));
+  CHECK(result_of(peer, 4).status == result_status::lost);
+  CHECK(result_of(peer, 4).output_bytes.at("stdout") == 8);
+  CHECK(peer.output(4, "stdout") == "one\ntwo\n");
+  peer.acknowledge();
+  CHECK(peer.until([&] { return fs::is_empty(tmp.path / "work/spool"); }));
+}
+
 TEST_CASE("a coordinator that has stopped answering keeps no worker that is to end") {
   for (const bool by_signal : {true, false}) {
     CAPTURE(by_signal);
