@@ -35,6 +35,10 @@ class connect_category final : public boost::system::error_category {
       case connect_errc::foreign_namespace:
         return "the work directory is used by a supervisor in another PID namespace (container); use another "
                "work directory";
+      case connect_errc::elsewhere:
+        return "the process that supervisor.lock names lives, and serves another directory: this one is a "
+               "copy "
+               "of that; use that one, or another work directory";
       case connect_errc::bad_message: return "the supervisor sent a message that cannot be read";
     }
     return "unknown error";

@@ -99,4 +99,10 @@ bool is_of_this_system(const process_identity& who) {
   return who.boot_id == read_boot_id() && who.pid_namespace == read_pid_namespace();
 }
 
+bool is_alive(const process_identity& who) {
+  if (!is_of_this_system(who)) return false;
+  const auto stat = read_process_stat(who.pid);
+  return stat && stat->start_time == who.start_time && !stat->is_dead();
+}
+
 }  // namespace orchestrator::process

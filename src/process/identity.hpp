@@ -41,5 +41,6 @@ std::string to_text(const process_identity& who);
 std::optional<process_identity> parse_identity(const std::string& text);
 /// Of this boot and PID namespace: elsewhere its number means nothing.
 bool is_of_this_system(const process_identity& who);
+bool is_alive(const process_identity& who);
 
 }  // namespace orchestrator::process

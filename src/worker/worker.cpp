@@ -671,10 +671,11 @@ int run_worker(worker_options options) {
   }
   auto supervisor = process::connect_supervisor(ready->dir.cluster_path());
   telemetry::start_logging(options.log_level, options.log_time);
+  if (!ready->dir.warning().empty()) telemetry::warning("{}", ready->dir.warning());
   if (!supervisor) {
     telemetry::error("cannot start the supervisor in {}: {}", ready->dir.cluster_path().string(),
                      supervisor.error().message());
-    return exit_io;
+    return process::is_in_use_elsewhere(supervisor.error()) ? exit_in_use : exit_io;
   }
   std::signal(SIGPIPE, SIG_IGN);
   daemon d(std::move(options), std::move(ready->server), std::move(ready->dir), std::move(ready->box),

@@ -563,25 +563,27 @@ def one_id_twice(cluster, often):
 
 @scenario(3, 15)
 def cloned_work_dir(cluster, often):
-    """A copy of a working worker's directory, on the same machine: the copy is refused, and must not touch a process
-    of the original, although its outbox names the same leases."""
+    """A copy of a working worker's directory, on the same machine, also at a moment in which no daemon runs there: the
+    copy is refused, and must not touch a process of the original, although its outbox names the same leases."""
     client = Client(cluster)
     for number in range(often):
         gate = cluster.dir / f"gate-{number}"
         waiting = [cluster.submit(client, f"waiting-{number}-{n}", waiting_job(cluster, gate)) for n in range(4)]
         eventually(lambda: {line[0] for line in cluster.ledger.lines()} >= set(waiting), "the waiting jobs run")
         clone = f"clone-{number}"
+        alone = number % 2 == 1
+        if alone:
+            cluster.kill("w1")
         shutil.copytree(cluster.dir / "work-w1", cluster.dir / f"work-{clone}", ignore=ignore_sockets,
                         ignore_dangling_symlinks=True, copy_function=copy_if_there)
         cluster.start_daemon(clone, worker_id="w1")
-        eventually(lambda: "worker_id_in_use" in cluster.tail(clone), f"the copy is refused:\n{cluster.tail(clone)}",
-                   30 * cluster.slowness)
+        expect(cluster.process(clone).wait(60 * cluster.slowness) == 75, f"the copy ends:\n{cluster.tail(clone)}")
+        expect("is a copy of one whose supervisor" in cluster.tail(clone), "and says why")
+        if alone:
+            cluster.restart("w1")
+            cluster.wait_connected("w1")
         cluster.wait_progress()
         gate.touch()
-        supervisor_of_clone = cluster.supervisor(clone)
-        cluster.kill(clone)
-        if supervisor_of_clone:
-            os.kill(supervisor_of_clone, signal.SIGTERM)
         cluster.counts["refused clones"] += 1
     expect(not losses_of(cluster), f"attempts were lost: {losses_of(cluster)}")
 

@@ -116,6 +116,13 @@ class supervisor_client {
 boost::system::result<std::unique_ptr<supervisor_client>> connect_supervisor(
     const std::filesystem::path& work_dir);
 
+/// Whether connect_supervisor failed because `work_dir` is a copy: the supervisor that its lock file names
+/// lives, and holds another file.
+bool is_in_use_elsewhere(const boost::system::error_code& error);
+/// The process that work_dir/supervisor.lock names, if it lives, be it the holder of that file or of one that
+/// this is a copy of. 0 if not.
+int living_supervisor(const std::filesystem::path& work_dir);
+
 struct spool_read {
   std::uint64_t offset = 0;  ///< of the first byte; above the one asked for when a gap begins there
   std::string data;

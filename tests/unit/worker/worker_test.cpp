@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "support/worker_fixture.hpp"
 
@@ -325,6 +326,33 @@ TEST_CASE("what the spool holds of a lost job is delivered before it is forgotte
   CHECK(peer.output(4, "stdout") == "one\ntwo\n");
   peer.acknowledge();
   CHECK(peer.until([&] { return fs::is_empty(tmp.path / "work/spool"); }));
+}
+
+TEST_CASE("a copy of a work dir whose supervisor lives is refused, and the original goes on with its job") {
+  const temporary_directory tmp;
+  worker_peer peer;
+  write_script(tmp.path / "job.sh", "until test -e go; do sleep 0.05; done; echo done\n");
+  {
+    worker_process daemon(options_for(tmp, peer), tmp.path);
+    REQUIRE(registered(peer, 1));
+    peer.send(script(4, "job.sh"));
+    REQUIRE(peer.until([&] { return !peer.all<protocol::event>().empty(); }));
+    daemon.signal(SIGKILL);
+    daemon.wait();
+  }
+  REQUIRE(peer.until([&] { return !peer.connected; }));
+  REQUIRE(std::system(fmt::format("cp -a {0}/work {0}/copy", tmp.path.string()).c_str()) == 0);
+  auto copied = options_for(tmp, peer);
+  copied.work_dir = tmp.path / "copy";
+  CHECK(worker_process(copied, tmp.path).wait() == 75);
+  worker_process original(options_for(tmp, peer), tmp.path);
+  REQUIRE(registered(peer, 2));
+  const auto r = peer.all<protocol::worker_register>();
+  CHECK(r.back().instance == r.front().instance);
+  CHECK(r.back().running.size() == 1);
+  write_script(tmp.path / "go", "");
+  REQUIRE(results(peer, 1));
+  CHECK(result_of(peer, 4).status == result_status::success);
 }
 
 TEST_CASE("a coordinator that has stopped answering keeps no worker that is to end") {
