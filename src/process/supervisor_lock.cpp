@@ -67,8 +67,10 @@ boost::system::result<unique_fd> try_lock(int work_dir) {
 
 void write_lock_owner(int lock, const process_identity& owner) {
   const auto text = to_text(owner);
-  // A full disk leaves the file short; readers then know no owner, and the lock still holds.
-  if (::ftruncate(lock, 0) == 0) static_cast<void>(::pwrite(lock, text.data(), text.size(), 0));
+  // Over what is there, which a full disk has room for; where it has none readers know no owner, and the lock
+  // still holds.
+  const auto written = ::pwrite(lock, text.data(), text.size(), 0);
+  static_cast<void>(::ftruncate(lock, written > 0 ? static_cast<off_t>(written) : 0));
 }
 
 std::optional<process_identity> read_lock_owner(int work_dir) {

@@ -41,8 +41,13 @@ class file_outbox final : public outbox {
     outbox_recovery recovery;
     auto opened = std::make_unique<outbox_segments>();
     if (const error_code error = opened->recover(dir_ / folder_of(cluster), cluster, recovery)) return error;
-    // Last, so that a failure before leaves the old outbox in place.
-    if (const error_code error = files::replace_file(dir_ / "current", cluster)) return error;
+    // Last, so that a failure before leaves the old outbox in place. Not without need: a worker must be able
+    // to start on a full disk.
+    std::string named;
+    files::read_all(dir_ / "current", named);  // of one that cannot be read nothing is named
+    if (named != cluster) {
+      if (const error_code error = files::replace_file(dir_ / "current", cluster)) return error;
+    }
     segments_ = std::move(opened);
     return recovery;
   }

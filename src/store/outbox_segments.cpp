@@ -105,10 +105,14 @@ outbox_segments::error_code outbox_segments::set_aside(number n, std::string_vie
   return ::truncate(file_of(n).c_str(), static_cast<off_t>(keep)) == 0 ? error_code{} : files::last_error();
 }
 
-// Without a whole header the segment holds nothing, and a new one follows it.
+// Without a whole header the segment holds nothing, and a new one follows it; on a full disk with the first
+// record that finds room.
 outbox_segments::error_code outbox_segments::open_current() {
   const auto& [n, last] = *segments_.rbegin();
-  if (last.size == 0 || last.size >= limits::outbox_segment) return start_segment();
+  if (last.size == 0 || last.size >= limits::outbox_segment) {
+    const error_code error = start_segment();
+    return error == boost::system::errc::no_space_on_device ? error_code{} : error;
+  }
   fd_ = ::open(file_of(n).c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   return fd_ >= 0 ? error_code{} : files::last_error();
 }
@@ -226,8 +230,8 @@ void outbox_segments::collect() {
   }
 }
 
-/// What fails here is tried again at the next drop. A lease that was used again since keeps its tombstone where
-/// it is: at the end it would drop the records that came after it, too.
+/// What fails here is tried again at the next drop. A lease that was used again since keeps its tombstone
+/// where it is: at the end it would drop the records that came after it, too.
 void outbox_segments::move_tombstones() {
   std::vector<std::uint64_t> moving;
   for (auto at = segments_.begin(); at != std::prev(segments_.end()); ++at) {

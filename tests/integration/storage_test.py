@@ -7,12 +7,49 @@ import select
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import unittest
 
 from harness import BINARY, LIMIT, ROOT, FailingCalls, WorldTest, compiler, eventually
 
 MIB = 1024 * 1024
+
+
+def can_mount():
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+
+
+@unittest.skipUnless(can_mount(), "mounting a file system of its own needs root")
+class FullWorkDir(WorldTest):
+    def test_a_worker_starts_again_on_a_full_disk_and_goes_on_with_its_job(self):
+        world = self.world
+        world.start_server()
+        disk, gate = pathlib.Path(tempfile.mkdtemp(prefix="orc-")), world.dir / "gate"
+        self.addCleanup(disk.rmdir)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", str(disk)], check=True)
+
+        def start():
+            worker = world.spawn("--role=worker", "--server", f"127.0.0.1:{world.port}", "--worker-id", "w1",
+                                 "--work-dir", disk / "work", "--retry-delay", "50ms", "--retry-max", "200ms")
+            eventually(lambda: world.worker_state("w1") == "online", "the worker is online")
+            return worker
+
+        worker = start()
+        run = world.submit(command=["sh", "-c", f"until test -e {gate}; do sleep 0.05; done; echo done"])["id"]
+        eventually(lambda: world.run(run)["attempts"] and world.run(run)["attempts"][0]["state"] == "running",
+                   "the job runs")
+        worker.kill()
+        eventually(lambda: world.worker_state("w1") is None, "the coordinator has seen that")
+        with open(disk / "fill", "wb", buffering=0) as fill, self.assertRaises(OSError):
+            while True:
+                fill.write(bytes(4096))
+        start()
+        gate.touch()
+        eventually(lambda: world.run(run)["state"] == "succeeded", "the job that ran meanwhile ends")
+        (disk / "fill").unlink()
+        self.assertEqual(world.wait_final(world.submit(command=["true"])["id"])["state"], "succeeded")
 
 
 class Offline(WorldTest):
