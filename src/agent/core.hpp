@@ -233,6 +233,9 @@ struct core {
   bool is_legacy() const { return cluster == legacy_cluster; }
 };
 
+/// Whatever is offered now would be rejected, so the coordinator is told `draining`.
+inline bool takes_no_work(const core& c) { return c.draining || c.stopping || c.supervisor_gone; }
+
 template <class... Args>
 void say(core& c, note_level level, fmt::format_string<Args...> format, Args&&... args) {
   c.out.emplace_back(note{level, fmt::format(format, std::forward<Args>(args)...)});

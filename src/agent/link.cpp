@@ -80,7 +80,8 @@ protocol::worker_register registration_of(const core& c) {
 void begin_session(core& c) {
   c.link.phase = link_phase::registered;
   c.link.registered_at = c.now.boot;
-  c.link.heartbeat_at = c.now.boot + heartbeat_interval(c);
+  // A registration does not say that nothing is to be offered.
+  c.link.heartbeat_at = c.now.boot + (takes_no_work(c) ? milliseconds{0} : heartbeat_interval(c));
   for (const std::uint64_t lease : c.tombstones) c.out.emplace_back(drop_outbox{lease});
   c.tombstones.clear();  // an offer is sent on one connection only, and older leases are refused anyway
 }
@@ -379,7 +380,7 @@ void send_heartbeat(core& c) {
   if (c.link.unacked.size() >= 2 * window_messages) return;
   protocol::heartbeat m;
   m.worker_id = c.settings.worker_id;
-  m.status = c.draining || c.stopping ? "draining" : c.running > 0 ? "busy" : "idle";
+  m.status = takes_no_work(c) ? "draining" : c.running > 0 ? "busy" : "idle";
   m.jobs_processed = c.jobs_processed;
   m.uptime_seconds = std::chrono::duration<double>(c.now.boot - c.born).count();
   m.timestamp = to_rfc3339(c.now.wall, seconds{0});

@@ -270,6 +270,7 @@ void on_supervisor_lost(core& c) {
   if (c.supervisor_gone) return;
   c.supervisor_gone = true;
   say(c, note_level::warning, "The supervisor of this worker's processes died; they are being killed");
+  if (c.registered() && !c.link.legacy) send_heartbeat(c);
   kill_leftovers rest;
   for (auto& [lease, a] : c.attempts) {
     if (a.phase != attempt_phase::running) continue;

@@ -76,6 +76,7 @@ class agent_world {
   int writes_until_failure = -1;  ///< -1: none fails
   bool disk_full = false;
   int effects_until_crash = -1;  ///< the daemon is killed before that effect
+  bool leftovers_stay = false;   ///< processes of a dead supervisor do not die
   bool crashed = false;
 
   std::map<std::uint64_t, boot_time> renewed;  ///< what the supervisor was told last
@@ -330,7 +331,7 @@ class agent_world {
   bool apply(const agent::kill_leftovers& e) {
     for (const std::uint64_t lease : e.leases) {
       say("kill leftovers of {}", lease);
-      agent::leftovers_killed done{lease, true, {}};
+      agent::leftovers_killed done{lease, !leftovers_stay, {}};
       for (const auto& [stream, text] : spool_of(lease)) done.output.push_back({stream, text.size()});
       inputs_.push_back(std::move(done));
     }

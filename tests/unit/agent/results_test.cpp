@@ -229,6 +229,27 @@ TEST_CASE("when the supervisor dies its processes are killed, reported lost, and
   CHECK(w.sent_of<protocol::job_result>().size() == 2);
 }
 
+TEST_CASE("a worker whose supervisor died says that it takes no work, at once and on every new connection") {
+  agent_world w;
+  bring_up(w);
+  w.receive(numbered(1, job(1)));
+  w.run(1);
+  w.leftovers_stay = true;
+  w.give(agent::supervisor_lost{});
+  REQUIRE(!w.sent_of<protocol::heartbeat>().empty());
+  CHECK(w.sent_of<protocol::heartbeat>().back().status == "draining");
+  w.link_down();
+  w.pass(10s);
+  w.link_up();
+  w.receive(greeting({}));
+  REQUIRE(!w.sent_of<protocol::heartbeat>().empty());
+  CHECK(w.sent_of<protocol::heartbeat>().back().status == "draining");
+  CHECK(!w.exited);
+  w.leftovers_stay = false;
+  w.pass(10s);
+  CHECK(w.exited);
+}
+
 TEST_CASE("many results wait for the window instead of flooding the connection") {
   agent_world w;
   w.settings.slots = 10000;
