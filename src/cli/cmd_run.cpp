@@ -8,6 +8,7 @@
 #include <orchestrator/base/ids.hpp>
 #include <orchestrator/base/random.hpp>
 #include <orchestrator/base/time.hpp>
+#include <orchestrator/model/run.hpp>
 
 #include "commands.hpp"
 #include "run_flags.hpp"
@@ -136,6 +137,9 @@ CLI::App* add_action(CLI::App& parent, selection& chosen, const std::string& nam
         const auto answer =
             s.api->call("POST", fmt::format("/api/v1/runs/{}/{}", url_encode(id), name), sent);
         s.out.one(answer.body.as_object(), run_columns(), "id");
+        const auto state = parse_run_state(text_of(answer.body.as_object(), "state"));
+        if (name == "cancel" && state && is_final(*state) && *state != run_state::cancelled)
+          tell(fmt::format("orchestrator: it had ended before: {}", to_string(*state)));
       }
       return exit_ok;
     };

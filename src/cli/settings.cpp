@@ -58,7 +58,7 @@ constexpr setting server_table[] = {
 constexpr setting worker_table[] = {
     {"server", kind::text, "127.0.0.1:8000",
      "the coordinator: HOST:PORT, http:// or ws://[user:password@]host[/path]", "URL"},
-    {"slots", kind::number, "1", "processes it runs at once", "N", "", 0, 10'000},
+    {"slots", kind::number, "1", "processes it runs at once", "N", "", 1, 10'000},
     {"credit", kind::number, "-1", "attempts it holds waiting beyond its slots; -1: 64 for each slot", "N",
      "", -1, 640'000},
     {"label", kind::list, "", "what jobs can require of it; may be repeated", "K=V"},

@@ -408,10 +408,10 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
   if (unresolved && refused != nullptr && refused->code == errc::not_found) co_return reply(a, *unresolved);
   if (const auto* gone = std::get_if<engine::purged_answer>(&answer.body)) co_return purged(a, gone->id);
   const auto* run = std::get_if<engine::run_answer>(&answer.body);
-  if (run == nullptr) co_return co_await changed_run(a, std::move(answer));
+  // A key's run may have begun, or ended, long ago. A new one has no attempts yet, and costs no read.
+  if (run == nullptr || run->replayed) co_return co_await changed_run(a, std::move(answer));
   net::http_response out = reply(a, show_answer(*run), 201);
   out.headers.emplace_back("Location", "/api/v1/runs/" + to_string(run->run.id));
-  if (run->replayed) out.headers.emplace_back("Idempotency-Replayed", "true");
   co_return out;
 }
 
