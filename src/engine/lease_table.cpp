@@ -299,7 +299,7 @@ bool was_issued(const core& c, lease_id lease) {
   return after == c.lease_holes.begin() || std::prev(after)->second < lease;
 }
 
-const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease) {
+const attempt* stored_row(const core& c, const fetched_rows& rows, lease_id lease) {
   const attempt* row = nullptr;
   for (const attempt& a : rows.attempts) {
     if (a.lease == lease) row = &a;
@@ -307,6 +307,11 @@ const attempt* loose_row(const core& c, const worker_entry* w, const fetched_row
   if (const auto newer = c.loose.find(lease); newer != c.loose.end()) row = &newer->second.row;
   return row != nullptr && w != nullptr && owns(*w, *row) ? row : nullptr;
 }
+  return row;
+}
+
+const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease) {
+  const attempt* row = stored_row(c, rows, lease);
 
 void put_loose(core& c, attempt row) {
   const lease_id lease = row.lease;

@@ -51,8 +51,10 @@ void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id);
 /// Whether this database ever issued that lease; one that a jump of the counter left out it did not.
 bool was_issued(const core& c, lease_id lease);
 
-/// The row of an attempt that left memory, as it will be when everything issued is durable; null if this
-/// worker does not own one.
+/// The row of an attempt that left memory, as it will be when everything issued is durable; null if there is
+/// none.
+const attempt* stored_row(const core& c, const fetched_rows& rows, lease_id lease);
+/// The same, if it is this worker's.
 const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease);
 /// Writes such a row anew.
 void put_loose(core& c, attempt row);
