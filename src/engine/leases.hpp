@@ -48,6 +48,9 @@ void refresh_ping_interval(core& c, worker_entry& w);
 void jump_lease_counter(core& c, lease_id seen);
 /// The same if a worker has seen more than we issued: the database was rolled back.
 void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id);
+/// Rule 10 for terms: a worker refuses every offer of a term below one that it has seen, so ours goes on
+/// above that.
+void raise_own_term(core& c, std::uint64_t seen, std::string_view worker_id);
 /// Whether this database ever issued that lease; one that a jump of the counter left out it did not.
 bool was_issued(const core& c, lease_id lease);
 

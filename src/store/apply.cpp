@@ -49,6 +49,7 @@ progress load_progress(connection& db) {
   p.lease_counter = row.number(1);
   p.spec_counter = row.number(2);
   p.fact_sequence = row.number(3);
+  p.term = static_cast<std::uint64_t>(db.integer(term_query));
   statement newest(db.handle(), "SELECT id FROM runs ORDER BY id DESC LIMIT 1");
   if (newest.next()) p.newest_run = newest.id(0);
   p.newest_lease = static_cast<std::uint64_t>(db.integer("SELECT max(lease) FROM attempts"));
@@ -232,6 +233,11 @@ void batch_applier::put(const put_lease_hole& m) {
   db_.prepared("INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT DO UPDATE SET value=excluded.value")
       .with(key, m.last)
       .run();
+}
+
+void batch_applier::put(const raise_term& m) {
+  next_.term = m.term;
+  db_.prepared("UPDATE meta SET value=?1 WHERE key='term'").with(m.term).run();
 }
 
 void batch_applier::put(const put_queue& m) {

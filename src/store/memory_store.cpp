@@ -174,6 +174,7 @@ class applier {
   void put(const put_lease_hole& m) {
     t_.lease_counter = std::max(t_.lease_counter, m.last.value);
     t_.lease_holes[m.first] = m.last;
+  void put(const raise_term& m) { t_.term = m.term; }
   }
 
   void put(const put_queue& m) { t_.queues[m.queue.name] = m.queue; }

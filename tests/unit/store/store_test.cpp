@@ -168,6 +168,15 @@ TEST_CASE_TEMPLATE("a restart raises the term and keeps the cluster and the coun
   CHECK(second.spec_counter == spec_id{41});
 }
 
+TEST_CASE_TEMPLATE("a term that is raised holds for what follows and over restarts", Driver, sqlite_driver,
+                   memory_driver) {
+  Driver d;
+  const std::uint64_t before = d.restart(day_zero).term;
+  d.commit({raise_term{before + 40}});
+  d.commit({put_fact{sample_fact(1)}});  // its writer goes on in the new term
+  CHECK(d.restart(day_zero).term == before + 41);
+}
+
 TEST_CASE_TEMPLATE("the last value of a run counts, within a batch and across batches", Driver, sqlite_driver,
                    memory_driver) {
   Driver d;
