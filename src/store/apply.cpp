@@ -306,6 +306,9 @@ void batch_applier::write_run(const run& r) {
 
 void batch_applier::write_attempt(const attempt& a) {
   if (a.lease.value <= next_.newest_lease && update_attempt(a)) return;
+  // A row that was there before this group and is not any more was purged with its run, while a late message
+  // about it was on its way: it must not come back without its run.
+  if (a.lease.value <= durable_.newest_lease) return;
   const std::string output_bytes = pack_map(a.output_bytes);
   insert_attempt_.with(a.lease, a.run, static_cast<int>(a.state), a.number, a.term, a.worker_id, a.instance,
                        a.reason, a.offered_at, a.started_at, a.finished_at, a.exit_code, a.signal,

@@ -128,6 +128,8 @@ class applier {
   }
   void put(const put_attempt& m) {
     t_.attempts[m.attempt.lease] = m.attempt;
+    // Purged with its run while a late message about it was on its way.
+    if (!t_.runs.contains(m.attempt.run) && m.attempt.lease.value <= t_.lease_counter) return;
     t_.leases_of[m.attempt.run].insert(m.attempt.lease);
     t_.lease_counter = std::max(t_.lease_counter, m.attempt.lease.value);
     touched_runs_.insert(m.attempt.run);
