@@ -90,7 +90,8 @@ class daemon {
 
 int daemon::open() {
   if (options_.data_dir.empty()) options_.data_dir = default_data_dir();
-  auto opened = store::open_sqlite_store(options_.data_dir, read_wall_clock(), core_.events());
+  auto opened = store::open_sqlite_store(options_.data_dir, read_wall_clock(), core_.events(),
+                                         options_.accept_lost_output);
   if (!opened) {
     telemetry::error("{}", opened.error().message);
     return opened.error().exit_code;
