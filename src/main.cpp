@@ -77,6 +77,7 @@ int run_server(const settings& s) {
   o.retain_age = s.duration("retain-age");
   o.retain_count = static_cast<std::uint64_t>(s.number("retain-count"));
   o.accept_lost_output = s.boolean("accept-lost-output");
+  o.trust_clock = s.boolean("trust-clock");
   return orchestrator::server::run_server(std::move(o));
 }
 

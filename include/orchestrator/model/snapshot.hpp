@@ -63,6 +63,8 @@ struct snapshot {
   bool restored_now = false;  ///< and this is the first start since
   /// The output database was gone, and whoever started this was content with an empty one.
   bool output_lost_now = false;
+  /// The newest time that retention went by, or that anything is dated; none: there is nothing to delete yet.
+  std::optional<wall_time> retained_at;
   spec_id spec_counter{};
   std::vector<stored_spec> specs;  ///< those that `runs` refer to
   std::vector<stored_job> jobs;

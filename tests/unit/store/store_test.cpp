@@ -203,6 +203,20 @@ TEST_CASE_TEMPLATE("a late message about an attempt that was purged meanwhile do
   CHECK(s.attempts == std::vector{live});
 }
 
+TEST_CASE_TEMPLATE(
+    "a start knows how late it surely is: by the last retention, before that by the newest fact", Driver,
+    sqlite_driver, memory_driver) {
+  Driver d;
+  CHECK_FALSE(d.restart(day_zero).retained_at);
+  d.commit({put_fact{sample_fact(1, day_zero + 5s)}});
+  CHECK(d.restart(day_zero + 24h * 400).retained_at == day_zero + 5s);
+  d.retain(day_zero + 1h, 24h * 30, 1'000'000);
+  d.commit({put_fact{sample_fact(2, day_zero + 24h * 400)}});
+  CHECK(d.restart(day_zero).retained_at == day_zero + 1h);
+  d.retain(day_zero, 24h * 30, 1'000'000);  // by a clock that went back
+  CHECK(d.restart(day_zero).retained_at == day_zero + 1h);
+}
+
 TEST_CASE_TEMPLATE("the last value of a run counts, within a batch and across batches", Driver, sqlite_driver,
                    memory_driver) {
   Driver d;
