@@ -46,6 +46,11 @@ constexpr setting server_table[] = {
     {"retain-age", kind::duration, "30d", "remove final runs older than this", "D", "", hour_ms,
      3650 * day_ms},
     {"retain-count", kind::number, "1000000", "keep at most this many final runs", "N", "", 1, 1'000'000'000},
+    {"trust-clock", kind::boolean, "false",
+     "let retention go by the clock at once, although it is more than a day ahead of when this server ran "
+     "last"},
+    {"accept-lost-output", kind::boolean, "false",
+     "start although output.db is missing: what runs printed until now is gone"},
     {"disk-reserve", kind::number, "512",
      "with less than this left on the disk (MiB, and at most 5 % of it) new work is refused and output of "
      "jobs is "

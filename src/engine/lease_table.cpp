@@ -21,6 +21,8 @@ constexpr std::size_t losses_a_step = 500;
 // more.
 constexpr std::size_t lease_holes_max = 256;
 constexpr std::uint64_t lease_jump = std::uint64_t{1} << 32;
+// Terms count starts, and a restore adds 2^32: a few of those are believed, nonsense is not.
+constexpr std::uint64_t term_jump_max = std::uint64_t{1} << 34;
 
 std::int64_t ms(nanoseconds d) { return std::chrono::duration_cast<milliseconds>(d).count(); }
 
@@ -299,12 +301,17 @@ bool was_issued(const core& c, lease_id lease) {
   return after == c.lease_holes.begin() || std::prev(after)->second < lease;
 }
 
-const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease) {
+const attempt* stored_row(const core& c, const fetched_rows& rows, lease_id lease) {
   const attempt* row = nullptr;
   for (const attempt& a : rows.attempts) {
     if (a.lease == lease) row = &a;
   }
   if (const auto newer = c.loose.find(lease); newer != c.loose.end()) row = &newer->second.row;
+  return row;
+}
+
+const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease) {
+  const attempt* row = stored_row(c, rows, lease);
   return row != nullptr && w != nullptr && owns(*w, *row) ? row : nullptr;
 }
 
@@ -337,6 +344,25 @@ void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id) {
                   "the worker. "
                   "Leases go on at {}.",
                   worker_id, seen.value, before, c.lease_counter.value));
+}
+
+void raise_own_term(core& c, std::uint64_t seen, std::string_view worker_id) {
+  if (seen <= c.term || planted(defect::term_not_raised)) return;
+  if (seen - c.term > term_jump_max) {
+    log(c, note_level::warning,
+        fmt::format(
+            "Worker {} says that it has seen term {}, ours is {}: no database of this cluster can have "
+            "come that far. It will refuse what it is offered; drain it and give it a fresh work dir.",
+            worker_id, seen, c.term));
+    return;
+  }
+  log(c, note_level::warning,
+      fmt::format("Worker {} has seen term {}, ours is {}: the database seems to be older than the worker. "
+                  "Terms go on at {}.",
+                  worker_id, seen, c.term, seen + 1));
+  // Not the same one: two histories must not share a term.
+  c.term = seen + 1;
+  c.step.first.emplace_back(raise_term{c.term});
 }
 
 }  // namespace orchestrator::engine

@@ -147,6 +147,7 @@ struct worker_entry {
   std::optional<mono_time>
       probe_until;           ///< silent too long: pinged, and lost unless something is read until then
   worker_capacity capacity;  ///< what the dispatcher knows of it
+  std::set<lease_id> unknown_results;  ///< leases of results that we know nothing of, and said so
   bool dirty = false;
 };
 

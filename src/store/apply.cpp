@@ -49,6 +49,7 @@ progress load_progress(connection& db) {
   p.lease_counter = row.number(1);
   p.spec_counter = row.number(2);
   p.fact_sequence = row.number(3);
+  p.term = static_cast<std::uint64_t>(db.integer(term_query));
   statement newest(db.handle(), "SELECT id FROM runs ORDER BY id DESC LIMIT 1");
   if (newest.next()) p.newest_run = newest.id(0);
   p.newest_lease = static_cast<std::uint64_t>(db.integer("SELECT max(lease) FROM attempts"));
@@ -234,6 +235,11 @@ void batch_applier::put(const put_lease_hole& m) {
       .run();
 }
 
+void batch_applier::put(const raise_term& m) {
+  next_.term = m.term;
+  db_.prepared("UPDATE meta SET value=?1 WHERE key='term'").with(m.term).run();
+}
+
 void batch_applier::put(const put_queue& m) {
   const queue& q = m.queue;
   std::optional<std::int64_t> count, period;
@@ -300,6 +306,9 @@ void batch_applier::write_run(const run& r) {
 
 void batch_applier::write_attempt(const attempt& a) {
   if (a.lease.value <= next_.newest_lease && update_attempt(a)) return;
+  // A row that was there before this group and is not any more was purged with its run, while a late message
+  // about it was on its way: it must not come back without its run.
+  if (a.lease.value <= durable_.newest_lease) return;
   const std::string output_bytes = pack_map(a.output_bytes);
   insert_attempt_.with(a.lease, a.run, static_cast<int>(a.state), a.number, a.term, a.worker_id, a.instance,
                        a.reason, a.offered_at, a.started_at, a.finished_at, a.exit_code, a.signal,

@@ -38,6 +38,7 @@ struct tables {
   std::uint64_t term = 0;
   std::uint64_t last_number = 0, lease_counter = 0, spec_counter = 0, fact_sequence = 0;
   std::map<lease_id, lease_id> lease_holes;
+  std::optional<wall_time> retained_at;
   std::map<spec_id, std::string> specs;
   std::map<spec_id, wall_time> spent_specs;
   std::map<run_id, run> runs;
@@ -127,6 +128,8 @@ class applier {
     old = m.run;
   }
   void put(const put_attempt& m) {
+    // Purged with its run while a late message about it was on its way.
+    if (!t_.runs.contains(m.attempt.run) && m.attempt.lease.value <= t_.lease_counter) return;
     t_.attempts[m.attempt.lease] = m.attempt;
     t_.leases_of[m.attempt.run].insert(m.attempt.lease);
     t_.lease_counter = std::max(t_.lease_counter, m.attempt.lease.value);
@@ -171,6 +174,7 @@ class applier {
     ORC_CHECK(fresh, "an idempotency key was stored twice");
   }
   void put(const put_fact& m) { t_.facts.push_back({++t_.fact_sequence, number_, m.fact}); }
+  void put(const raise_term& m) { t_.term = m.term; }
   void put(const put_lease_hole& m) {
     t_.lease_counter = std::max(t_.lease_counter, m.last.value);
     t_.lease_holes[m.first] = m.last;
@@ -502,6 +506,8 @@ snapshot make_snapshot(const tables& t, wall_time now) {
   s.last_number = t.last_number;
   s.lease_counter = lease_id{t.lease_counter};
   s.lease_holes = t.lease_holes;
+  s.retained_at = t.retained_at;
+  if (!s.retained_at && !t.facts.empty()) s.retained_at = t.facts.back().fact.at;
   s.spec_counter = spec_id{t.spec_counter};
   std::set<spec_id> specs;
   std::set<run_id> unfinished;
@@ -594,6 +600,8 @@ std::size_t memory_store::queued_bytes() const {
 }
 
 void memory_store::retain(wall_time now, milliseconds age, std::uint64_t count) {
+  std::optional<wall_time>& last = state_->disk.retained_at;
+  last = std::max(last.value_or(now), now);
   purge(state_->disk, {now, age, count}).run_all();
 }
 

@@ -245,6 +245,7 @@ class fake_disk {
   void put(const put_queue& m) { queues[m.queue.name] = m.queue; }
   void put(const delete_queue& m) { queues.erase(m.name); }
   void put(const put_bucket& m) { buckets[m.name] = m.full_at; }
+  void put(const raise_term& m) { term = m.term; }
   void put(const put_lease_hole& m) {
     lease_counter = std::max(lease_counter, m.last);
     lease_holes[m.first] = m.last;

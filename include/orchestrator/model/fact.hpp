@@ -137,6 +137,12 @@ struct put_lease_hole {
   bool operator==(const put_lease_hole&) const = default;
 };
 
+/// The coordinator's term goes on at `term`: a worker has seen one of a database that is gone (rule 10).
+struct raise_term {
+  std::uint64_t term;
+  bool operator==(const raise_term&) const = default;
+};
+
 /// Stores the settings of a queue.
 struct put_queue {
   orchestrator::queue queue;
@@ -158,7 +164,7 @@ struct put_bucket {
 using mutation =
     std::variant<put_spec, put_job, delete_job, put_cursor, put_run, put_attempt, put_worker, forget_worker,
                  put_instant, put_idempotency, put_fact, put_lease_hole, withdraw_instants, backfill_instant,
-                 put_calendar, delete_calendar, put_queue, delete_queue, put_bucket>;
+                 put_calendar, delete_calendar, put_queue, delete_queue, put_bucket, raise_term>;
 
 struct mutation_batch {
   std::uint64_t number = 0;

@@ -61,6 +61,10 @@ struct snapshot {
   /// This database was put back from a backup at that time: what came between is not in it.
   std::optional<wall_time> restored_at;
   bool restored_now = false;  ///< and this is the first start since
+  /// The output database was gone, and whoever started this was content with an empty one.
+  bool output_lost_now = false;
+  /// The newest time that retention went by, or that anything is dated; none: there is nothing to delete yet.
+  std::optional<wall_time> retained_at;
   spec_id spec_counter{};
   std::vector<stored_spec> specs;  ///< those that `runs` refer to
   std::vector<stored_job> jobs;

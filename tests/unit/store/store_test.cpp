@@ -168,6 +168,55 @@ TEST_CASE_TEMPLATE("a restart raises the term and keeps the cluster and the coun
   CHECK(second.spec_counter == spec_id{41});
 }
 
+TEST_CASE_TEMPLATE("a term that is raised holds for what follows and over restarts", Driver, sqlite_driver,
+                   memory_driver) {
+  Driver d;
+  const std::uint64_t before = d.restart(day_zero).term;
+  d.commit({raise_term{before + 40}});
+  d.commit({put_fact{sample_fact(1)}});  // its writer goes on in the new term
+  CHECK(d.restart(day_zero).term == before + 41);
+}
+
+TEST_CASE_TEMPLATE("a late message about an attempt that was purged meanwhile does not bring its row back",
+                   Driver, sqlite_driver, memory_driver) {
+  Driver d;
+  run old = sample_run(1);
+  old.state = run_state::failed;
+  old.finished_at = day_zero;
+  attempt a = sample_attempt(1, old);
+  a.state = attempt_state::failed;
+  a.finished_at = day_zero;
+  d.commit({put_spec{spec_id{1}, "{}"}, put_run{old}, put_attempt{a}});
+  d.retain(day_zero + 24h * 40, 24h * 30, 1'000'000);
+  a.last_event = 7;
+  run next = sample_run(2, day_zero + 24h * 40);
+  next.state = run_state::active;
+  next.attempts = 1;
+  attempt live = sample_attempt(2, next);
+  d.commit({put_attempt{a}, put_run{next}, put_attempt{live}});
+  d.read([&](reader& q) {
+    CHECK(q.fetch_lease(lease_id{1}).attempts.empty());
+    CHECK_FALSE(q.find_run(old.id));
+    CHECK(q.fetch_lease(lease_id{2}).attempts == std::vector{live});
+  });
+  const snapshot s = d.restart(day_zero + 24h * 40);
+  CHECK(s.attempts == std::vector{live});
+}
+
+TEST_CASE_TEMPLATE(
+    "a start knows how late it surely is: by the last retention, before that by the newest fact", Driver,
+    sqlite_driver, memory_driver) {
+  Driver d;
+  CHECK_FALSE(d.restart(day_zero).retained_at);
+  d.commit({put_fact{sample_fact(1, day_zero + 5s)}});
+  CHECK(d.restart(day_zero + 24h * 400).retained_at == day_zero + 5s);
+  d.retain(day_zero + 1h, 24h * 30, 1'000'000);
+  d.commit({put_fact{sample_fact(2, day_zero + 24h * 400)}});
+  CHECK(d.restart(day_zero).retained_at == day_zero + 1h);
+  d.retain(day_zero, 24h * 30, 1'000'000);  // by a clock that went back
+  CHECK(d.restart(day_zero).retained_at == day_zero + 1h);
+}
+
 TEST_CASE_TEMPLATE("the last value of a run counts, within a batch and across batches", Driver, sqlite_driver,
                    memory_driver) {
   Driver d;
