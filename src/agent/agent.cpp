@@ -34,7 +34,7 @@ struct input_handler {
   void operator()(const process_started& in) const { on_process_started(c, in); }
   void operator()(const process_output& in) const { on_process_output(c, in); }
   void operator()(const process_ended& in) const { on_process_ended(c, in.end); }
-  void operator()(const supervisor_lost& in) const { on_supervisor_lost(c, in); }
+  void operator()(const supervisor_lost&) const { on_supervisor_lost(c); }
   void operator()(const leftovers_killed& in) const { on_leftovers_killed(c, in); }
   void operator()(const spool_data& in) const { on_spool_data(c, in); }
   void operator()(const load_report& in) const { c.load = in; }

@@ -290,7 +290,7 @@ result<start_process> plan_launch(const config& settings, const protocol::execut
 // results.cpp: how attempts end, and their results until they are acknowledged.
 void on_process_started(core& c, const process_started& in);
 void on_process_ended(core& c, const process_end& end);
-void on_supervisor_lost(core& c, const supervisor_lost& in);
+void on_supervisor_lost(core& c);
 void on_leftovers_killed(core& c, const leftovers_killed& in);
 void finish_with(core& c, attempt& a, protocol::result_status status, std::string text);
 void finish_ended(core& c, attempt& a, std::string text);
@@ -309,6 +309,8 @@ void send_output(core& c);
 void output_acked(core& c, const unacked_message& m);
 void request_read(core& c, std::uint64_t lease, const std::string& stream, std::uint64_t offset,
                   std::size_t limit);
+/// Somebody who knows says that the stream goes this far.
+void adopt_stream(attempt& a, const std::string& name, std::uint64_t end);
 bool output_sent(const attempt& a);
 void lose_output(core& c, attempt& a);
 

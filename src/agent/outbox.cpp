@@ -81,16 +81,11 @@ bool read_record(core& c, const stored_record& r, std::set<std::uint64_t>& may_r
   return true;
 }
 
-void adopt_streams(attempt& a, const std::string& name, std::uint64_t end) {
-  stream_state& s = a.streams[name];
-  s.end = std::max(s.end, end);
-}
-
 /// The supervisor still has it, running or ended.
 void adopt(core& c, attempt& a, const supervised_process& p) {
   a.supervised = true;
   a.started_at = p.started_at;
-  for (const spool_state& s : p.output) adopt_streams(a, s.stream, s.end);
+  for (const spool_state& s : p.output) adopt_stream(a, s.stream, s.end);
   if (a.phase == attempt_phase::finished) return;
   a.phase = attempt_phase::running;
   ++c.running;
@@ -212,7 +207,7 @@ void recover(core& c, const std::vector<stored_record>& records,
   for (auto& [lease, a] : c.attempts) {
     if (a.parked_since) c.parked.insert(lease);
     if (a.phase == attempt_phase::finished) {
-      for (const auto& [stream, bytes] : a.result->output_bytes) adopt_streams(a, stream, bytes);
+      for (const auto& [stream, bytes] : a.result->output_bytes) adopt_stream(a, stream, bytes);
       // Its spool may be there still, and is to be forgotten with it; a result alone never had a process.
       if (a.records > 1 || !a.streams.empty()) a.supervised = true;
     } else if (a.phase == attempt_phase::waiting && may_run.contains(lease)) {

@@ -82,6 +82,11 @@ void send_data(core& c, attempt& a, const spool_data& in, stream_state& s) {
 
 }  // namespace
 
+void adopt_stream(attempt& a, const std::string& name, std::uint64_t end) {
+  stream_state& s = a.streams[name];
+  s.end = std::max(s.end, end);
+}
+
 void request_read(core& c, std::uint64_t lease, const std::string& stream, std::uint64_t offset,
                   std::size_t limit) {
   ++c.reads_out;

@@ -266,17 +266,13 @@ void on_process_ended(core& c, const process_end& end) {
   }
 }
 
-void on_supervisor_lost(core& c, const supervisor_lost& in) {
+void on_supervisor_lost(core& c) {
   if (c.supervisor_gone) return;
   c.supervisor_gone = true;
   say(c, note_level::warning, "The supervisor of this worker's processes died; they are being killed");
   kill_leftovers rest;
   for (auto& [lease, a] : c.attempts) {
     if (a.phase != attempt_phase::running) continue;
-    if (std::find(in.killed.begin(), in.killed.end(), lease) != in.killed.end()) {
-      finish_with(c, a, result_status::lost, "the worker's supervisor died, and its processes with it");
-      continue;
-    }
     leave_phase(c, a);
     a.phase = attempt_phase::leftover;
     ++c.leftovers;
@@ -288,9 +284,12 @@ void on_supervisor_lost(core& c, const supervisor_lost& in) {
 void on_leftovers_killed(core& c, const leftovers_killed& in) {
   const auto it = c.attempts.find(in.lease);
   if (it == c.attempts.end() || it->second.phase != attempt_phase::leftover) return;
+  attempt& a = it->second;
   if (in.none_left) {
-    finish_with(c, it->second, result_status::lost,
-                "its supervisor died; no process of it is left, nor its status");
+    for (const spool_state& s : in.output) adopt_stream(a, s.stream, s.end);
+    if (a.output_lost) lose_output(c, a);
+    finish_with(c, a, result_status::lost, "its supervisor died; no process of it is left, nor its status");
+    c.output_due.insert(a.lease);
   } else {
     say(c, note_level::warning, "Processes of lease {} cannot be killed; trying again", in.lease);
     c.leftover_retry_at = c.now.boot + leftover_retry;

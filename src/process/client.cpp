@@ -35,6 +35,10 @@ class connect_category final : public boost::system::error_category {
       case connect_errc::foreign_namespace:
         return "the work directory is used by a supervisor in another PID namespace (container); use another "
                "work directory";
+      case connect_errc::elsewhere:
+        return "the process that supervisor.lock names lives, and serves another directory: this one is a "
+               "copy "
+               "of that; use that one, or another work directory";
       case connect_errc::bad_message: return "the supervisor sent a message that cannot be read";
     }
     return "unknown error";
@@ -108,10 +112,10 @@ std::string client::difference() const {
     return fmt::format(
         "The supervisor with pid {} was started by an older worker (its messages have version {}, ours {}): "
         "its "
-        "jobs go on, but on_lease_lost = kill is not enforced while no worker runs here. A worker started "
-        "after "
-        "its last job has ended replaces it",
-        pid_, version_, protocol_version);
+        "jobs go on, but {}. A worker started after its last job has ended replaces it",
+        pid_, version_, protocol_version,
+        version_ < 2 ? "on_lease_lost = kill is not enforced while no worker runs here"
+                     : "if it dies, those that cleared their environment are not found");
   }
   if (version_ > protocol_version) {
     return fmt::format(

@@ -16,7 +16,7 @@
 namespace orchestrator::process {
 
 /// What connecting can fail of besides the system's own errors.
-enum class connect_errc { silent = 1, ended, foreign_namespace, bad_message };
+enum class connect_errc { silent = 1, ended, foreign_namespace, bad_message, elsewhere };
 boost::system::error_code make_error_code(connect_errc code);
 
 class client final : public supervisor_client {

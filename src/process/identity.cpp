@@ -64,19 +64,19 @@ std::optional<process_stat> read_process_stat(int pid) {
   return stat;
 }
 
-lock_owner this_process() {
+process_identity this_process() {
   const int pid = ::getpid();
   const auto stat = read_process_stat(pid);
   return {read_boot_id(), read_pid_namespace(), pid, stat ? stat->start_time : 0};
 }
 
-std::string to_text(const lock_owner& owner) {
-  return fmt::format("boot_id {}\npid_namespace {}\npid {}\nstart_time {}\n", owner.boot_id,
-                     owner.pid_namespace, owner.pid, owner.start_time);
+std::string to_text(const process_identity& who) {
+  return fmt::format("boot_id {}\npid_namespace {}\npid {}\nstart_time {}\n", who.boot_id, who.pid_namespace,
+                     who.pid, who.start_time);
 }
 
-std::optional<lock_owner> parse_lock_owner(const std::string& text) {
-  lock_owner owner;
+std::optional<process_identity> parse_identity(const std::string& text) {
+  process_identity who;
   std::size_t at = 0;
   while (at < text.size()) {
     const auto end = std::min(text.find('\n', at), text.size());
@@ -86,13 +86,23 @@ std::optional<lock_owner> parse_lock_owner(const std::string& text) {
     if (blank == std::string::npos) continue;
     const auto name = line.substr(0, blank);
     const auto value = line.substr(blank + 1);
-    if (name == "boot_id") owner.boot_id = value;
-    if (name == "pid_namespace") owner.pid_namespace = std::strtoull(value.c_str(), nullptr, 10);
-    if (name == "pid") owner.pid = static_cast<int>(std::strtol(value.c_str(), nullptr, 10));
-    if (name == "start_time") owner.start_time = std::strtoull(value.c_str(), nullptr, 10);
+    if (name == "boot_id") who.boot_id = value;
+    if (name == "pid_namespace") who.pid_namespace = std::strtoull(value.c_str(), nullptr, 10);
+    if (name == "pid") who.pid = static_cast<int>(std::strtol(value.c_str(), nullptr, 10));
+    if (name == "start_time") who.start_time = std::strtoull(value.c_str(), nullptr, 10);
   }
-  if (owner.boot_id.empty() || owner.pid <= 0) return std::nullopt;
-  return owner;
+  if (who.boot_id.empty() || who.pid <= 0) return std::nullopt;
+  return who;
+}
+
+bool is_of_this_system(const process_identity& who) {
+  return who.boot_id == read_boot_id() && who.pid_namespace == read_pid_namespace();
+}
+
+bool is_alive(const process_identity& who) {
+  if (!is_of_this_system(who)) return false;
+  const auto stat = read_process_stat(who.pid);
+  return stat && stat->start_time == who.start_time && !stat->is_dead();
 }
 
 }  // namespace orchestrator::process

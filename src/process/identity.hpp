@@ -1,6 +1,6 @@
 // Who a process is, beyond its number: boot, PID namespace and start time (guarantees.md, rule 9). Numbers
-// are used again; this tuple is not. Used for the lock file, for kills found by number, and by the daemon's
-// registration.
+// are used again; this tuple is not. Used for the lock file, for the record of a lease's session, for kills
+// found by number, and by the daemon's registration.
 #pragma once
 
 #include <cstdint>
@@ -29,15 +29,18 @@ std::optional<process_stat> read_process_stat(int pid);
 /// The whole of a small file, at most `limit` bytes; nothing if it cannot be opened or read.
 std::optional<std::string> read_small_file(const std::string& path, std::size_t limit);
 
-/// Who holds supervisor.lock, as written into it.
-struct lock_owner {
+/// As written into supervisor.lock and LEASE.session.
+struct process_identity {
   std::string boot_id;
   std::uint64_t pid_namespace = 0;
   int pid = 0;
   std::uint64_t start_time = 0;
 };
-lock_owner this_process();
-std::string to_text(const lock_owner& owner);
-std::optional<lock_owner> parse_lock_owner(const std::string& text);
+process_identity this_process();
+std::string to_text(const process_identity& who);
+std::optional<process_identity> parse_identity(const std::string& text);
+/// Of this boot and PID namespace: elsewhere its number means nothing.
+bool is_of_this_system(const process_identity& who);
+bool is_alive(const process_identity& who);
 
 }  // namespace orchestrator::process

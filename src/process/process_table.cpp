@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "session_file.hpp"
 #include "wire.hpp"
 
 namespace orchestrator::process {
@@ -72,13 +73,28 @@ std::optional<process_end> process_table::start(const launch& what) {
   auto child = refuse(what);
   if (!child) {
     highest_ = what.lease;
-    if (leftovers_.erase(what.lease) > 0) {
-      spool_.remove(what.lease, "", std::numeric_limits<std::uint64_t>::max());
-    }
+    if (leftovers_.erase(what.lease) > 0) remove_files(what.lease);
     child = spawner_.spawn(what);
+    // Before anybody hears of it: from then on it must be found, whoever dies. Until then it runs already,
+    // and is found by its environment only.
+    if (child->pid != 0) record_session(what.lease, child->pid);
   }
   add(std::make_unique<supervised_process>(what, std::move(*child), spool_.fd(), wall, now));
   return std::nullopt;
+}
+
+void process_table::record_session(std::uint64_t lease, int leader) {
+  const auto stat = read_process_stat(leader);
+  if (!stat) return;
+  process_identity who = self_;
+  who.pid = leader;
+  who.start_time = stat->start_time;
+  write_session(spool_.fd(), lease, who);
+}
+
+void process_table::remove_files(std::uint64_t lease) {
+  spool_.remove(lease, "", std::numeric_limits<std::uint64_t>::max());
+  remove_session(spool_.fd(), lease);
 }
 
 void process_table::add(std::unique_ptr<supervised_process> process) {
@@ -137,12 +153,13 @@ void process_table::forget(std::uint64_t lease) {
   const auto found = processes_.find(lease);
   if (found == processes_.end()) {
     leftovers_.erase(lease);
-    spool_.remove(lease, "", std::numeric_limits<std::uint64_t>::max());
+    remove_files(lease);
     return;
   }
   auto& process = *found->second;
   if (!process.ended()) return;  // nobody can have acknowledged an end that was not reported
   process.remove_output();
+  remove_session(spool_.fd(), lease);
   if (const auto session = by_session_.find(process.pid()); session != by_session_.end()) {
     if (session->second == lease) by_session_.erase(session);
   }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "frame_socket.hpp"
+#include "identity.hpp"
 #include "process_limits.hpp"
 #include "spawner.hpp"
 #include "spool.hpp"
@@ -63,6 +64,10 @@ class process_table {
   };
   supervised_process* find(std::uint64_t lease);
   void add(std::unique_ptr<supervised_process> process);
+  /// Its record in the spool; a child of ours is of our boot and namespace.
+  void record_session(std::uint64_t lease, int leader);
+  /// Of a lease of an earlier supervisor.
+  void remove_files(std::uint64_t lease);
   void watch_pipe(const supervised_process& process, std::size_t stream);
   /// After every touch of a process: ends it if it is complete, and brings timetable and news up to date.
   void settle(supervised_process& process);
@@ -73,6 +78,7 @@ class process_table {
   spool_directory spool_;
   int epoll_;
   spawner spawner_;
+  process_identity self_ = this_process();
   std::set<std::uint64_t> leftovers_;  ///< leases with files of an earlier supervisor
   std::map<std::uint64_t, std::unique_ptr<supervised_process>> processes_;
   std::unordered_map<int, std::uint64_t> by_pid_;      ///< main processes that were not reaped yet

@@ -19,6 +19,7 @@
 
 #include "pidfd.hpp"
 #include "process_limits.hpp"
+#include "session_file.hpp"
 
 namespace orchestrator::process {
 
@@ -105,7 +106,23 @@ void process_snapshot::build_index(int root) {
   }
 }
 
-std::vector<process_stat> process_snapshot::tree(const lease_mark& mark, int session, int root) {
+/// A session's number is not given out again while it has members, and a new session of that number has a new
+/// leader. One whose leader is gone may be another's all the same; its members are then no older than ours.
+std::vector<int> process_snapshot::members_of(const lease_session& session) const {
+  const auto same = index_.by_session.find(session.number);
+  if (session.number == 0 || same == index_.by_session.end()) return {};
+  if (session.start_time == 0) return same->second;
+  const auto leader = processes_.find(session.number);
+  if (leader != processes_.end() && leader->second.start_time != session.start_time) return {};
+  std::vector<int> members;
+  for (const int pid : same->second) {
+    if (processes_.at(pid).start_time >= session.start_time) members.push_back(pid);
+  }
+  return members;
+}
+
+std::vector<process_stat> process_snapshot::tree(const lease_mark& mark, const lease_session& session,
+                                                 int root) {
   if (index_.root != root) build_index(root);
   std::set<int> members;
   const auto add = [&](int pid) {
@@ -114,11 +131,9 @@ std::vector<process_stat> process_snapshot::tree(const lease_mark& mark, int ses
   if (const auto named = index_.by_mark.find(mark); named != index_.by_mark.end()) {
     for (const int pid : named->second) add(pid);
   }
-  if (const auto same = index_.by_session.find(session); session != 0 && same != index_.by_session.end()) {
-    // Session numbers are used again once the last member is gone; whoever carries another mark is not ours.
-    for (const int pid : same->second) {
-      if (const auto found = mark_of(pid); !found || found == mark) add(pid);
-    }
+  // Whoever carries another mark is not ours. One whose environment is empty or cannot be read is.
+  for (const int pid : members_of(session)) {
+    if (const auto found = mark_of(pid); !found || found == mark) add(pid);
   }
   std::vector<process_stat> living;
   for (const int pid : members) {
@@ -136,7 +151,8 @@ void send_signal(const process_stat& process, int signal) {
   if (now && now->start_time == process.start_time) signal_pidfd(fd, signal);
 }
 
-bool kill_lease_processes(const lease_mark& mark, int session) {
+bool kill_lease_processes(const std::filesystem::path& work_dir, const lease_mark& mark) {
+  const auto session = read_session(work_dir, mark.lease);
   const auto deadline = read_boot_clock() + limits::kill_patience;
   int rounds_without = 0;
   for (;;) {

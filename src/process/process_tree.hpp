@@ -15,16 +15,23 @@
 
 namespace orchestrator::process {
 
+/// The session of a lease's processes: its number is that of their first one, the leader.
+struct lease_session {
+  int number = 0;  ///< 0 if unknown
+  std::uint64_t start_time =
+      0;  ///< the leader's; 0 if the number cannot be somebody else's, or be used again
+};
+
 /// What /proc showed at one moment. One is shared by all kills of a turn, because taking it is the expensive
 /// part.
 class process_snapshot {
  public:
   static process_snapshot take();
 
-  /// Living processes of the lease. `session` is 0 if unknown. With `root`, only descendants of that process
-  /// count: the supervisor adopts orphans, so that nothing of ours can be elsewhere. Without, everything but
-  /// ourselves and our ancestors counts.
-  std::vector<process_stat> tree(const lease_mark& mark, int session, int root);
+  /// Living processes of the lease. With `root`, only descendants of that process count: the supervisor
+  /// adopts orphans, so that nothing of ours can be elsewhere. Without, everything but ourselves and our
+  /// ancestors counts.
+  std::vector<process_stat> tree(const lease_mark& mark, const lease_session& session, int root);
 
  private:
   /// Who may belong to a lease at all, by the mark they carry and by their session.
@@ -36,6 +43,8 @@ class process_snapshot {
   void build_index(int root);
   std::set<int> descendants(int root) const;
   std::set<int> ancestors(int pid) const;
+  /// Members of the session, unless its number is somebody else's by now.
+  std::vector<int> members_of(const lease_session& session) const;
   /// Nothing if the process has no ORCHESTRATOR_LEASE, or is not ours to look at.
   std::optional<lease_mark> mark_of(int pid);
 

@@ -10,6 +10,7 @@
 #include <orchestrator/process/supervisor.hpp>
 
 #include "process_limits.hpp"
+#include "session_file.hpp"
 #include "spool.hpp"
 #include "unique_fd.hpp"
 
@@ -86,12 +87,30 @@ spool_read read_spool(const std::filesystem::path& work_dir, std::uint64_t lease
   return read;
 }
 
+std::map<std::string, std::uint64_t> spooled_output(const std::filesystem::path& work_dir,
+                                                    std::uint64_t lease) {
+  std::map<std::string, std::uint64_t> ends;
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator it(work_dir / "spool", ignored), end; it != end;
+       it.increment(ignored)) {
+    const auto name = parse_segment_name(it->path().filename().native());
+    if (!name || name->lease != lease) continue;
+    const auto size = std::filesystem::file_size(it->path(), ignored);
+    if (ignored) continue;
+    auto& known = ends[name->stream];
+    known = std::max(known, name->index * limits::segment_bytes + size);
+  }
+  return ends;
+}
+
 std::set<std::uint64_t> spooled_leases(const std::filesystem::path& work_dir) {
   std::set<std::uint64_t> leases;
   std::error_code ignored;
   for (std::filesystem::directory_iterator it(work_dir / "spool", ignored), end; it != end;
        it.increment(ignored)) {
-    if (const auto name = parse_segment_name(it->path().filename().native())) leases.insert(name->lease);
+    const std::string file = it->path().filename().native();
+    if (const auto name = parse_segment_name(file)) leases.insert(name->lease);
+    if (const auto lease = parse_session_name(file)) leases.insert(*lease);
   }
   return leases;
 }

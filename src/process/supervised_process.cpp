@@ -144,7 +144,7 @@ void supervised_process::on_time(boot_time now, std::span<char> buffer) {
 
 void supervised_process::sweep(process_snapshot& snapshot, boot_time now) {
   sweep_at_.reset();
-  const auto members = snapshot.tree(mark_, session_, ::getpid());
+  const auto members = snapshot.tree(mark_, {session_}, ::getpid());
   empty_sweeps_ = members.empty() ? empty_sweeps_ + 1 : 0;
   if (phase_ == phase::terminating) sweep_terminating(members, now);
   if (phase_ == phase::killing) sweep_killing(members, now);

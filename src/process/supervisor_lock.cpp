@@ -65,15 +65,15 @@ boost::system::result<unique_fd> try_lock(int work_dir) {
   return last_error();
 }
 
-void write_lock_owner(int lock, const lock_owner& owner) {
+void write_lock_owner(int lock, const process_identity& owner) {
   const auto text = to_text(owner);
   // A full disk leaves the file short; readers then know no owner, and the lock still holds.
   if (::ftruncate(lock, 0) == 0) static_cast<void>(::pwrite(lock, text.data(), text.size(), 0));
 }
 
-std::optional<lock_owner> read_lock_owner(int work_dir) {
+std::optional<process_identity> read_lock_owner(int work_dir) {
   const auto text = read_small_file(fmt::format("/proc/self/fd/{}/{}", work_dir, lock_name), 4096);
-  return text ? parse_lock_owner(*text) : std::nullopt;
+  return text ? parse_identity(*text) : std::nullopt;
 }
 
 boost::system::result<unique_fd> listen_in(int work_dir) {

@@ -21,8 +21,8 @@ boost::system::result<unique_fd> open_spool_dir(int work_dir);
 boost::system::result<unique_fd> try_lock(int work_dir);
 /// Writes down who holds the lock; the lock itself is the truth, this is for people and for foreign
 /// namespaces.
-void write_lock_owner(int lock, const lock_owner& owner);
-std::optional<lock_owner> read_lock_owner(int work_dir);
+void write_lock_owner(int lock, const process_identity& owner);
+std::optional<process_identity> read_lock_owner(int work_dir);
 
 /// A listening socket at work_dir/supervisor.sock, mode 0600. A stale one is removed: call with the lock
 /// held.

@@ -17,7 +17,8 @@ namespace orchestrator::process {
 
 /// Raised when fields or kinds are added; never used to refuse the other side.
 /// 2: leases that kill (`lease_until` of a launch, renew, `lease_lost` of an end).
-inline constexpr std::uint32_t protocol_version = 2;
+/// 3: no message, but the supervisor records the sessions of its processes.
+inline constexpr std::uint32_t protocol_version = 3;
 
 enum class message_kind : std::uint8_t {
   daemon_hello = 1,       ///< first of a daemon: version, pid

@@ -3,7 +3,9 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
+#include <fstream>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -15,21 +17,57 @@
 #include <orchestrator/base/check.hpp>
 #include <orchestrator/base/random.hpp>
 #include <orchestrator/net/local_servers.hpp>
+#include <orchestrator/process/supervisor.hpp>
 
 namespace orchestrator::worker_shell {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr int exit_cannot_create = 73;
-constexpr int exit_io = 74;
 constexpr int exit_in_use = 75;
 constexpr int most_default_dirs = 1000;
 
 fs::path workers_dir() { return net::state_dir() / "workers"; }
 
-work_dir_failure cannot(const std::string& what, const fs::path& path, int code) {
-  return {code, fmt::format("cannot {} {}: {}; choose another with --work-dir", what, path.string(),
-                            std::strerror(errno))};
+work_dir_failure cannot(const std::string& what, const fs::path& path, const std::error_code& why) {
+  return {exit_cannot_create, fmt::format("cannot {} {}: {}; choose another with --work-dir", what,
+                                          path.string(), why.message())};
+}
+
+std::error_code last_error() { return {errno, std::system_category()}; }
+
+bool is_full(const std::error_code& ec) {
+  return ec == std::errc::no_space_on_device || ec.value() == EDQUOT;
+}
+
+constexpr std::string_view born = " born ";
+
+/// What a copy cannot have and a rename does not change. Not the device: that of a container's or a network's
+/// file system is another after each mount.
+std::string place_of(const fs::path& dir) {
+  struct statx info{};
+  if (::statx(AT_FDCWD, dir.c_str(), 0, STATX_INO | STATX_BTIME, &info) != 0) return {};
+  std::string place = fmt::format("inode {}", info.stx_ino);
+  if ((info.stx_mask & STATX_BTIME) != 0)
+    place += fmt::format("{}{}.{:09}", born, info.stx_btime.tv_sec, info.stx_btime.tv_nsec);
+  return place;
+}
+
+/// By the time of birth where the file system keeps one, which some do only since a newer kernel; else by the
+/// inode.
+bool is_same_place(std::string_view one, std::string_view other) {
+  const auto [at, other_at] = std::pair{one.find(born), other.find(born)};
+  if (at != one.npos && other_at != other.npos) return one.substr(at) == other.substr(other_at);
+  return one.substr(0, at) == other.substr(0, other_at);
+}
+
+int supervisor_of_any_cluster(const fs::path& dir) {
+  if (const int pid = process::living_supervisor(dir); pid != 0) return pid;
+  std::error_code ignored;
+  for (fs::directory_iterator it(dir / "clusters", ignored), end; it != end; it.increment(ignored)) {
+    if (const int pid = process::living_supervisor(it->path()); pid != 0) return pid;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -44,6 +82,7 @@ work_dir::work_dir(work_dir&& other) noexcept
       lock_fd_(std::exchange(other.lock_fd_, -1)),
       instance_(other.instance_),
       worker_id_(std::move(other.worker_id_)),
+      warning_(std::move(other.warning_)),
       term_(other.term_) {}
 
 work_dir::~work_dir() {
@@ -63,45 +102,86 @@ boost::system::result<work_dir, work_dir_failure> work_dir::open(const fs::path&
 boost::system::result<work_dir, work_dir_failure> work_dir::lock(const fs::path& dir) {
   std::error_code ec;
   const bool made = fs::create_directories(dir, ec);
-  if (ec)
-    return work_dir_failure{
-        exit_cannot_create,
-        fmt::format("cannot create {}: {}; choose another with --work-dir", dir.string(), ec.message())};
+  if (ec) return cannot("create", dir, ec);
   if (made) ::chmod(dir.c_str(), 0700);  // one that was there keeps the mode that somebody gave it
   work_dir w;
   // Without links: jobs carry this path, and are found by it after a restart that named it another way.
   w.path_ = fs::canonical(dir, ec);
-  if (ec) return cannot("find", dir, exit_cannot_create);
+  if (ec) return cannot("find", dir, ec);
   w.lock_fd_ = ::open((dir / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (w.lock_fd_ < 0) return cannot("open", dir / "lock", exit_cannot_create);
+  if (w.lock_fd_ < 0) return cannot("open", dir / "lock", last_error());
   if (::flock(w.lock_fd_, LOCK_EX | LOCK_NB) != 0) {
     return work_dir_failure{exit_in_use,
                             fmt::format("the work dir {} is in use by the worker with pid {}; give this one "
                                         "another with --work-dir",
                                         dir.string(), net::first_line(dir / "lock"))};
   }
+  // For people, so a full disk is no reason not to start.
   const std::string pid = std::to_string(::getpid()) + "\n";
-  if (::ftruncate(w.lock_fd_, 0) != 0 || ::pwrite(w.lock_fd_, pid.data(), pid.size(), 0) < 0) {
-    return cannot("write", dir / "lock", exit_io);
-  }
+  if (::pwrite(w.lock_fd_, pid.data(), pid.size(), 0) < 0 && !is_full(last_error()))
+    return cannot("write", dir / "lock", last_error());
+  static_cast<void>(::ftruncate(w.lock_fd_, static_cast<off_t>(pid.size())));
   if (auto identity = w.read_identity(); !identity) return identity.error();
   return w;
 }
 
+/// `instance` holds the id and, in its second line, the directory it was made for.
 boost::system::result<void, work_dir_failure> work_dir::read_identity() {
-  if (const auto known = parse_uuid(net::first_line(path_ / "instance"))) {
+  std::ifstream in(path_ / "instance");
+  std::string id, made_for;
+  std::getline(in, id);
+  std::getline(in, made_for);
+  const std::string place = place_of(path_);
+  if (const auto known = parse_uuid(id)) {
     instance_ = *known;
+    if (made_for.empty()) {
+      // Of an older version. On a full disk the next start does it.
+      if (const auto ec = write_instance(place); ec && !is_full(ec))
+        return cannot("write", path_ / "instance", ec);
+    } else if (!place.empty() && !is_same_place(made_for, place)) {
+      if (const auto left = leave_identity(place); !left) return left;
+    }
   } else {
     instance_ = make_uuid_v4(system_random(), system_random());
-    if (net::write_line(path_ / "instance", to_string(instance_)))
-      return cannot("write", path_ / "instance", exit_cannot_create);
+    if (const auto ec = write_instance(place)) return cannot("write", path_ / "instance", ec);
   }
   worker_id_ = net::first_line(path_ / "worker_id");
   if (worker_id_.empty()) {
     worker_id_ = fmt::format("worker-{:08x}", static_cast<std::uint32_t>(system_random()));
-    if (net::write_line(path_ / "worker_id", worker_id_))
-      return cannot("write", path_ / "worker_id", exit_cannot_create);
+    if (const auto ec = net::write_line(path_ / "worker_id", worker_id_))
+      return cannot("write", path_ / "worker_id", ec);
   }
+  return {};
+}
+
+boost::system::error_code work_dir::write_instance(const std::string& place) const {
+  return net::write_line(path_ / "instance", to_string(instance_) + "\n" + place);
+}
+
+/// A copy, or a backup that was restored: the leases in it are its original's to answer for, and so are both
+/// names. The instance is written last, so that one that is killed here begins again.
+boost::system::result<void, work_dir_failure> work_dir::leave_identity(const std::string& place) {
+  if (const int pid = supervisor_of_any_cluster(path_); pid != 0) {
+    return work_dir_failure{
+        exit_in_use, fmt::format("the work dir {} is a copy of one whose supervisor, pid {}, lives: start "
+                                 "the worker in that one, or give this one another with --work-dir",
+                                 path_.string(), pid)};
+  }
+  const fs::path aside = path_ / "aside" / to_string(instance_);
+  std::error_code ec;
+  fs::create_directories(aside, ec);
+  if (ec) return cannot("create", aside, ec);
+  for (const char* name : {"outbox", "spool", "outputs", "clusters", "first_cluster", "term", "worker_id"}) {
+    fs::rename(path_ / name, aside / name, ec);
+    if (ec && ec != std::errc::no_such_file_or_directory) return cannot("move", path_ / name, ec);
+  }
+  warning_ = fmt::format(
+      "The work dir {} was copied, restored or moved to another disk: this is a new worker with an identity "
+      "of its "
+      "own. What the copy holds of the old one's jobs, results and output is not sent; it is in {}",
+      path_.string(), aside.string());
+  instance_ = make_uuid_v4(system_random(), system_random());
+  if (const auto failed = write_instance(place)) return cannot("write", path_ / "instance", failed);
   return {};
 }
 

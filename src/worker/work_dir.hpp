@@ -1,4 +1,5 @@
-// The worker's directory: who it is across restarts, and a lock so that two daemons never share it.
+// The worker's directory: who it is across restarts, and a lock so that two daemons never share it. An
+// identity belongs to one directory: a copy is another worker.
 #pragma once
 
 #include <filesystem>
@@ -27,6 +28,7 @@ class work_dir {
   const std::filesystem::path& path() const { return path_; }
   const uuid& instance() const { return instance_; }
   const std::string& worker_id() const { return worker_id_; }  ///< the made one; --worker-id overrides it
+  const std::string& warning() const { return warning_; }  ///< for the log, which starts later; "" if none
 
   /// Leases and terms of one cluster mean nothing to another, so each has its own supervisor, spool and term:
   /// the first cluster in the work dir itself, later ones in `clusters/<cluster>`. Reads what is known of
@@ -42,11 +44,13 @@ class work_dir {
   work_dir() = default;
   static boost::system::result<work_dir, work_dir_failure> lock(const std::filesystem::path& dir);
   boost::system::result<void, work_dir_failure> read_identity();
+  boost::system::result<void, work_dir_failure> leave_identity(const std::string& place);
+  boost::system::error_code write_instance(const std::string& place) const;
 
   std::filesystem::path path_, cluster_path_;
   int lock_fd_ = -1;
   uuid instance_;
-  std::string worker_id_;
+  std::string worker_id_, warning_;
   std::uint64_t term_ = 0;
 };
 

@@ -139,8 +139,7 @@ class daemon final : public process::supervisor_events {
  private:
   // process::supervisor_events: called from inside poll(), so they are only collected there and fed behind
   // it.
-  void started(std::uint64_t lease, int pid, wall_time) override {
-    sessions_[lease] = pid;
+  void started(std::uint64_t lease, int, wall_time) override {
     collected_.emplace_back(agent::process_started{lease});
   }
   void output(std::uint64_t lease, const std::string& stream, std::uint64_t end) override {
@@ -197,7 +196,6 @@ class daemon final : public process::supervisor_events {
   std::deque<agent::input> inputs_;  ///< not stepped yet
   bool stepping_ = false;
   std::vector<agent::input> collected_;
-  std::map<std::uint64_t, int> sessions_;  ///< lease -> pid of its session leader, for a supervisor that died
   agent::exit_now end_;
   asio::thread_pool killers_{1};  ///< looking for leftovers takes seconds; the connection must not wait
 };
@@ -280,10 +278,7 @@ int daemon::run() {
   box_.recovered = {};
   std::error_code ignored;  // without it jobs have no ORCHESTRATOR_OUTPUT to write to, and say so themselves
   std::filesystem::create_directory(outputs(), ignored);
-  for (const auto& s : supervisor_->inventory()) {
-    first.processes.push_back(convert(s));
-    sessions_[s.lease] = s.pid;
-  }
+  for (const auto& s : supervisor_->inventory()) first.processes.push_back(convert(s));
   first.supervisor_fresh = supervisor_->fresh();
   first.files = leases_with_files();
   agent_ = std::make_unique<agent::agent>(make_config());
@@ -416,7 +411,6 @@ void daemon::carry_out_process(agent::effect& e) {
     supervisor_->renew(renewed->lease, renewed->until);
   } else if (auto* done = std::get_if<agent::forget_process>(&e)) {
     supervisor_->forget(done->lease);
-    sessions_.erase(done->lease);
     std::error_code ignored;  // most jobs wrote none
     std::filesystem::remove(outputs() / std::to_string(done->lease), ignored);
   } else if (auto* leftovers = std::get_if<agent::kill_leftovers>(&e)) {
@@ -447,12 +441,13 @@ void daemon::start_process(agent::start_process& start) {
 
 void daemon::kill_leftovers(const std::vector<std::uint64_t>& leases) {
   for (const std::uint64_t lease : leases) {
-    const auto known = sessions_.find(lease);
-    const int session = known == sessions_.end() ? 0 : known->second;
     process::lease_mark mark{lease, (outputs() / std::to_string(lease)).string()};
-    asio::post(killers_, [this, lease, session, mark = std::move(mark)] {
-      const bool none_left = process::kill_lease_processes(mark, session);
-      asio::post(io_, [this, lease, none_left] { feed(agent::leftovers_killed{lease, none_left}); });
+    asio::post(killers_, [this, lease, mark = std::move(mark)] {
+      const bool none_left = process::kill_lease_processes(dir_.cluster_path(), mark);
+      agent::leftovers_killed done{lease, none_left, {}};
+      for (const auto& [stream, end] : process::spooled_output(dir_.cluster_path(), lease))
+        done.output.push_back({stream, end});
+      asio::post(io_, [this, done = std::move(done)]() mutable { feed(std::move(done)); });
     });
   }
 }
@@ -676,10 +671,11 @@ int run_worker(worker_options options) {
   }
   auto supervisor = process::connect_supervisor(ready->dir.cluster_path());
   telemetry::start_logging(options.log_level, options.log_time);
+  if (!ready->dir.warning().empty()) telemetry::warning("{}", ready->dir.warning());
   if (!supervisor) {
     telemetry::error("cannot start the supervisor in {}: {}", ready->dir.cluster_path().string(),
                      supervisor.error().message());
-    return exit_io;
+    return process::is_in_use_elsewhere(supervisor.error()) ? exit_in_use : exit_io;
   }
   std::signal(SIGPIPE, SIG_IGN);
   daemon d(std::move(options), std::move(ready->server), std::move(ready->dir), std::move(ready->box),

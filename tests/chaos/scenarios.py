@@ -18,6 +18,7 @@ from harness import FailingCalls
 from light import LightWorkers
 from proxy import Proxy
 
+BARE_KILLS = 10  # that one bare job lives through
 PATIENT = ("--ping-timeout", "2s", "--close-timeout", "1s")
 
 
@@ -51,6 +52,15 @@ def waiting_job(cluster, gate):
     """Runs until the file `gate` exists, and tells the ledger all the time that it lives."""
     return {"command": ["sh", str(HERE / "ticking_job.sh"), str(cluster.ledger.path), str(gate)],
             "retry": {"max_lost": 100, "backoff": "20ms"}}
+
+
+def bare_job(cluster, gate):
+    """The same without a word of ours in its environment, and it must be dead before it is started again."""
+    job = HERE / "ticking_job.sh"
+    script = f'exec env -i "PATH=$PATH" sh {job} "$0" "$1" "$ORCHESTRATOR_RUN_ID" "$ORCHESTRATOR_LEASE"'
+    return waiting_job(cluster, gate) | {
+        "command": ["sh", "-c", script, str(cluster.ledger.path), str(gate)],
+        "on_lease_lost": "kill", "kill_grace": "200ms"}
 
 
 def expect(truth, what):
@@ -122,8 +132,16 @@ def supervisor(cluster, often):
 
 @scenario(50, 400, kills="whole tree")
 def tree(cluster, often):
-    """kill -9 of everything at once but the jobs, which become orphans that nobody owns."""
-    for _ in range(often):
+    """kill -9 of everything at once but the jobs, which become orphans that nobody owns. One of them carries nothing
+    in its environment by which it could be found; that it is dead before it runs again is judged."""
+    client = Client(cluster)
+    for number in range(often):
+        if number % BARE_KILLS == 0:
+            gate = cluster.dir / f"gate-{number}"
+            bare = cluster.submit(client, f"bare-{number}", bare_job(cluster, gate))
+        starts = number % BARE_KILLS + 1
+        eventually(lambda: sum(line[0] == bare and line[3] == "start" for line in cluster.ledger.lines()) >= starts,
+                   f"start {starts} of the bare job", 60 * cluster.slowness)
         cluster.wait_progress()
         pause(cluster, 0.0, 0.5)
         supervisors = [cluster.supervisor(name) for name in ("w1", "w2")]
@@ -138,6 +156,8 @@ def tree(cluster, often):
             cluster.restart(name)
         cluster.wait_ready()
         cluster.wait_connected("w1", "w2")
+        if (number + 1) % BARE_KILLS == 0 or number + 1 == often:
+            gate.touch()
 
 
 @scenario(2, 6, workers=("w1",))
@@ -543,25 +563,27 @@ def one_id_twice(cluster, often):
 
 @scenario(3, 15)
 def cloned_work_dir(cluster, often):
-    """A copy of a working worker's directory, on the same machine: the copy is refused, and must not touch a process
-    of the original, although its outbox names the same leases."""
+    """A copy of a working worker's directory, on the same machine, also at a moment in which no daemon runs there: the
+    copy is refused, and must not touch a process of the original, although its outbox names the same leases."""
     client = Client(cluster)
     for number in range(often):
         gate = cluster.dir / f"gate-{number}"
         waiting = [cluster.submit(client, f"waiting-{number}-{n}", waiting_job(cluster, gate)) for n in range(4)]
         eventually(lambda: {line[0] for line in cluster.ledger.lines()} >= set(waiting), "the waiting jobs run")
         clone = f"clone-{number}"
+        alone = number % 2 == 1
+        if alone:
+            cluster.kill("w1")
         shutil.copytree(cluster.dir / "work-w1", cluster.dir / f"work-{clone}", ignore=ignore_sockets,
                         ignore_dangling_symlinks=True, copy_function=copy_if_there)
         cluster.start_daemon(clone, worker_id="w1")
-        eventually(lambda: "worker_id_in_use" in cluster.tail(clone), f"the copy is refused:\n{cluster.tail(clone)}",
-                   30 * cluster.slowness)
+        expect(cluster.process(clone).wait(60 * cluster.slowness) == 75, f"the copy ends:\n{cluster.tail(clone)}")
+        expect("is a copy of one whose supervisor" in cluster.tail(clone), "and says why")
+        if alone:
+            cluster.restart("w1")
+            cluster.wait_connected("w1")
         cluster.wait_progress()
         gate.touch()
-        supervisor_of_clone = cluster.supervisor(clone)
-        cluster.kill(clone)
-        if supervisor_of_clone:
-            os.kill(supervisor_of_clone, signal.SIGTERM)
         cluster.counts["refused clones"] += 1
     expect(not losses_of(cluster), f"attempts were lost: {losses_of(cluster)}")
 

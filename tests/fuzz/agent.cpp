@@ -202,7 +202,7 @@ class life {
       return;
     }
     if (in_.coin()) return world_.give(agent::process_output{some_lease(), "stdout", in_.number(3)});
-    if (in_.coin()) return world_.give(agent::leftovers_killed{some_lease(), in_.coin()});
+    if (in_.coin()) return world_.give(agent::leftovers_killed{some_lease(), in_.coin(), {}});
     agent::process_end e;
     e.lease = some_lease();
     e.started = in_.coin();

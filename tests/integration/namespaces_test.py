@@ -71,12 +71,19 @@ class Namespaces(WorldTest):
         world.start_server()
         self.worker()
         self.online()
-        cut_off, ended = world.dir / "gate-1", world.dir / "gate-2"
+        cut_off, ended, unheard = world.dir / "gate-1", world.dir / "gate-2", world.dir / "gate-3"
         running, finished = self.submit_waiting(cut_off), self.submit_waiting(ended)
-        self.wait_for_start(running)
-        self.wait_for_start(finished)
+        script = (f"echo $ORCHESTRATOR_RUN_ID $$ >> {self.ledger}; echo before; until test -e {unheard}; "
+                  "do sleep 0.05; done; echo unheard; sleep 600")
+        printing = world.submit(command=["sh", "-c", script])["id"]
+        for run in (running, finished, printing):
+            self.wait_for_start(run)
         world.server.kill()
         ended.touch()
+        unheard.touch()
+        spool = world.dir / "work-w1" / "spool"
+        eventually(lambda: any(f.read_bytes() == b"before\nunheard\n" for f in spool.glob("*.stdout.0")),
+                   "what it printed is in the spool")
         outbox = world.dir / "work-w1" / "outbox"
         eventually(lambda: any(b'"SUCCESS"' in f.read_bytes() for f in outbox.rglob("segment-*")),
                    "the result is in the outbox")
@@ -90,6 +97,11 @@ class Namespaces(WorldTest):
         self.assertEqual([a["state"] for a in final["attempts"]], ["succeeded"])
         self.assertEqual(self.starts(finished), 1)
         self.assertEqual(world.output(finished), "before\nafter\n")
+        eventually(lambda: [a["state"] for a in world.run(printing)["attempts"]][:1] == ["lost"], "the third is lost")
+        lost = f"/api/v1/runs/{printing}/logs?stream=stdout&attempt=1"
+        eventually(lambda: world.api("GET", lost, headers={"Accept": "text/plain"})[1] == "before\nunheard\n",
+                   "what it printed is delivered")
+        world.api("POST", f"/api/v1/runs/{printing}/cancel", {})
         self.wait_for_start(running, 2)
         cut_off.touch()
         final = world.wait_final(running)

@@ -577,6 +577,18 @@ void judge::check_output(lease_id lease, const std::string& stream) {
   });
 }
 
+/// Of an attempt whose supervisor died: what was on the disk then is stored, or marked where it is not.
+void judge::check_spool(const attempt& a, store::reader& r) {
+  const auto left = spools_left_.find(a.lease);
+  if (left == spools_left_.end() || world_.cloned || !a.superseded_status.empty()) return;
+  for (const auto& [stream, bytes] : left->second) {
+    const std::uint64_t end = r.read_output(a.lease, stream, bytes, 1).end;
+    if (end < bytes)
+      broken(fmt::format("I11: of {} bytes that lease {} left in the spool of {} {} are stored", bytes,
+                         a.lease.value, stream, end));
+  }
+}
+
 void judge::at_the_end() {
   std::map<run_id, run> rows;
   world_.server.disk().read([&](store::reader& r) {
@@ -590,12 +602,11 @@ void judge::at_the_end() {
         for (const auto& [stream, bytes] : a.output_bytes) {
           check_output(a.lease, stream);
           const std::uint64_t end = r.read_output(a.lease, stream, bytes, 1).end;
-          const bool whole =
-              !world_.output_was_lost && a.state != attempt_state::lost && a.superseded_status.empty();
-          if (whole && end < bytes)
+          if (a.superseded_status.empty() && end < bytes)
             broken(fmt::format("I11: of {} bytes that lease {} wrote to {} {} are stored", bytes,
                                a.lease.value, stream, end));
         }
+        check_spool(a, r);
       }
     }
   });

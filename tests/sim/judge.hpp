@@ -68,6 +68,10 @@ class judge {
   void process_starts(const machine& m, lease_id lease, const std::string& run);
   void legacy_starts(lease_id lease);
   void process_ends(lease_id lease, int exit_code, int signal);
+  /// Its supervisor is dead, and the disk holds this much of what it printed.
+  void spool_left(lease_id lease, const std::string& stream, std::uint64_t end) {
+    spools_left_[lease][stream] = end;
+  }
   void worker_forgets(const uuid& instance, lease_id lease);
 
   /// Everything has come to rest: the ledgers against the database.
@@ -120,6 +124,7 @@ class judge {
   void remember(const peer& from, const protocol::worker_register& r);
   void only_the_disk_is_left();
   void check_output(lease_id lease, const std::string& stream);
+  void check_spool(const attempt& a, store::reader& r);
 
   world& world_;
   std::map<run_id, run_record> runs_;  ///< durable, as the batches told it
@@ -150,7 +155,8 @@ class judge {
   std::set<lease_id> starts_;                          ///< of this database's leases
   std::set<std::pair<int, lease_id>> machine_starts_;  ///< across roll-backs too
   std::map<lease_id, std::pair<int, int>> ends_;       ///< exit code and signal of processes
-  std::set<lease_id> resulted_;                        ///< their results came to the coordinator
+  std::map<lease_id, std::map<std::string, std::uint64_t>> spools_left_;
+  std::set<lease_id> resulted_;  ///< their results came to the coordinator
   lease_id newest_lease_{};
   std::uint64_t durable_ = 0, shown_ = 0, steps_ = 0, trace_ = 1469598103934665603ull;
   std::optional<engine::engine_view::totals> before_;  ///< of a core that died with nothing in flight

@@ -94,6 +94,7 @@ void machine::start() {
   in.cluster = cluster_;
   in.term = term_;
   in.supervisor_fresh = std::exchange(supervisor_fresh_, false);
+  for (const auto& [lease, streams] : spools_) in.files.insert(lease);
   for (const auto& [lease, p] : processes_) {
     agent::supervised_process s;
     s.lease = lease;
@@ -124,17 +125,27 @@ void machine::kill_daemon(nanoseconds away) {
   world_.time.after(away, [this] { start(); });
 }
 
-void machine::kill_supervisor() {
-  if (!up() || paused_) return;  // a supervisor that dies while nobody looks is what a reboot is like
-  world_.saw("supervisor killed");
-  std::vector<std::uint64_t> leases;
-  for (auto& [lease, p] : processes_) {
-    if (!p.end) leases.push_back(lease);
+/// Its processes end with it, as far as anybody here can tell; what they printed stays on the disk.
+void machine::supervisor_is_gone() {
+  for (const auto& [lease, p] : processes_) {
+    for (const auto& [stream, end] : p.printed) {
+      const auto hole = p.dropped.find(stream);
+      spools_[lease][stream] = {end, hole == p.dropped.end() ? 0 : hole->second};
+    }
   }
   processes_.clear();
   launched_ = 0;
   supervisor_fresh_ = true;
-  feed(agent::supervisor_lost{leases});
+}
+
+void machine::kill_supervisor() {
+  if (gone_ || paused_) return;
+  world_.saw("supervisor killed", up() ? "" : " while no daemon was there");
+  supervisor_is_gone();
+  for (const auto& [lease, streams] : spools_) {
+    for (const auto& [stream, file] : streams) world_.judge.spool_left(lease_id{lease}, stream, file.end);
+  }
+  if (up()) feed(agent::supervisor_lost{});
 }
 
 void machine::stop() {
@@ -153,11 +164,14 @@ void machine::reboot(nanoseconds away) {
   if (up()) daemon_is_gone();
   ++boots_;
   booted_at_ = world_.time.now();
-  processes_.clear();
-  launched_ = 0;
-  supervisor_fresh_ = true;
-  // The tail of the outbox may not have reached the disk. Output spools are gone or not; results were
-  // complete.
+  supervisor_is_gone();
+  // The tails of files may not have reached the disk.
+  for (auto& [lease, streams] : spools_) {
+    for (auto& [stream, file] : streams) {
+      if (world_.chance.below(3) == 0) file.end = world_.chance.below(file.end + 1);
+      world_.judge.spool_left(lease_id{lease}, stream, file.end);
+    }
+  }
   while (!records_.empty() && world_.chance.below(3) == 0) {
     world_.saw("a power cut took the end of an outbox");
     records_.pop_back();
@@ -280,9 +294,17 @@ void machine::carry_out(agent::effect& e) {
     kill(end->lease, end->grace, false);
   } else if (const auto* done = std::get_if<agent::forget_process>(&e)) {
     processes_.erase(done->lease);
+    spools_.erase(done->lease);
   } else if (const auto* leftovers = std::get_if<agent::kill_leftovers>(&e)) {
-    for (const std::uint64_t lease : leftovers->leases)
-      run(life_, [this, lease] { feed(agent::leftovers_killed{lease, true}); });
+    for (const std::uint64_t lease : leftovers->leases) {
+      run(life_, [this, lease] {
+        agent::leftovers_killed done{lease, true, {}};
+        if (const auto left = spools_.find(lease); left != spools_.end()) {
+          for (const auto& [stream, file] : left->second) done.output.push_back({stream, file.end});
+        }
+        feed(std::move(done));
+      });
+    }
   } else if (const auto* wanted = std::get_if<agent::read_spool>(&e)) {
     inputs_.push_back(read(*wanted));
   } else if (const auto* line = std::get_if<agent::note>(&e)) {
@@ -454,15 +476,20 @@ void machine::finish(std::uint64_t lease, int exit_code, int signal, bool timed_
 
 agent::spool_data machine::read(const agent::read_spool& r) const {
   agent::spool_data d{r.lease, r.stream, r.offset, r.offset, ""};
-  const auto found = processes_.find(r.lease);
-  if (found == processes_.end() || !found->second.printed.contains(r.stream)) return d;
-  const process& p = found->second;
-  const std::uint64_t end = p.printed.at(r.stream);
-  if (const auto hole = p.dropped.find(r.stream); hole != p.dropped.end())
-    d.offset = std::max(r.offset, hole->second);
-  for (std::uint64_t at = d.offset; at < end && d.data.size() < r.limit; ++at)
+  const spool_file file = spool_of(r.lease, r.stream);
+  d.offset = std::max(r.offset, file.dropped);
+  for (std::uint64_t at = d.offset; at < file.end && d.data.size() < r.limit; ++at)
     d.data += output_byte(r.lease, r.stream, at);
   return d;
+}
+
+spool_file machine::spool_of(std::uint64_t lease, const std::string& stream) const {
+  if (const auto left = spools_.find(lease); left != spools_.end() && left->second.contains(stream))
+    return left->second.at(stream);
+  const auto found = processes_.find(lease);
+  if (found == processes_.end() || !found->second.printed.contains(stream)) return {};
+  const auto hole = found->second.dropped.find(stream);
+  return {found->second.printed.at(stream), hole == found->second.dropped.end() ? 0 : hole->second};
 }
 
 }  // namespace orchestrator::sim

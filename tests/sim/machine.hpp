@@ -31,6 +31,11 @@ struct process {
   std::uint64_t output_limit = 0;
 };
 
+/// How far a stream's spool files go, and what is missing in them.
+struct spool_file {
+  std::uint64_t end = 0, dropped = 0;
+};
+
 char output_byte(std::uint64_t lease, const std::string& stream, std::uint64_t offset);
 
 class machine {
@@ -61,7 +66,7 @@ class machine {
   std::size_t records() const { return records_.size(); }
   bool idle() const;
   /// Nothing waits in its outbox and its supervisor keeps nothing.
-  bool settled() const { return records_.empty() && processes_.empty(); }
+  bool settled() const { return records_.empty() && processes_.empty() && spools_.empty(); }
   agent::agent* core() { return agent_.get(); }
   std::map<std::uint64_t, process>& processes() { return processes_; }
 
@@ -85,6 +90,8 @@ class machine {
   void finish(std::uint64_t lease, int exit_code, int signal, bool timed_out);
   void kill(std::uint64_t lease, nanoseconds grace, bool timed_out);
   agent::spool_data read(const agent::read_spool& r) const;
+  spool_file spool_of(std::uint64_t lease, const std::string& stream) const;
+  void supervisor_is_gone();
   template <class F>
   void later(std::uint64_t lease, nanoseconds delay, F what);
 
@@ -102,6 +109,8 @@ class machine {
   std::uint64_t highest_ = 0, term_ = 0;
   std::string cluster_;
   std::map<std::uint64_t, process> processes_;
+  /// Files that a dead supervisor left.
+  std::map<std::uint64_t, std::map<std::string, spool_file>> spools_;
   std::uint64_t launched_ = 0, process_lives_ = 0;
   bool supervisor_fresh_ = true;
 

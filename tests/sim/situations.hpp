@@ -20,6 +20,7 @@ inline constexpr const char* needed_situations[] = {
     "daemon stopped in order, killing its jobs",
     "daemon stopped in order, leaving its jobs",
     "supervisor killed",
+    "supervisor killed while no daemon was there",
     "machine rebooted",
     "a power cut took the end of an outbox",
     "machine gone for good",

@@ -68,7 +68,6 @@ struct world {
   std::set<int> cut_off;  ///< machines that cannot reach the coordinator
   bool healing = false;   ///< the liveness phase: no more faults
   bool cloned = false;
-  bool output_was_lost = false;
   nanoseconds shortest_lost_after = 24h;
   std::uint64_t inputs = 0, agent_inputs = 0, queue_changes = 0;
 

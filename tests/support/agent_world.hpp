@@ -330,7 +330,9 @@ class agent_world {
   bool apply(const agent::kill_leftovers& e) {
     for (const std::uint64_t lease : e.leases) {
       say("kill leftovers of {}", lease);
-      inputs_.push_back(agent::leftovers_killed{lease, true});
+      agent::leftovers_killed done{lease, true, {}};
+      for (const auto& [stream, text] : spool_of(lease)) done.output.push_back({stream, text.size()});
+      inputs_.push_back(std::move(done));
     }
     return true;
   }

@@ -115,15 +115,15 @@ struct process_output {
 struct process_ended {
   process_end end;
 };
-/// The supervisor died. `killed`: leases of which no process is left for certain; for the others the core
-/// asks by kill_leftovers.
-struct supervisor_lost {
-  std::vector<std::uint64_t> killed;
-};
+/// The supervisor died: the core asks for its processes by kill_leftovers.
+struct supervisor_lost {};
 /// Every process of the lease was looked for and killed; `none_left` if that worked within the time allowed.
+/// `output` is what the spool holds: nobody writes there any more, and nobody but its files knows how far it
+/// goes.
 struct leftovers_killed {
   std::uint64_t lease = 0;
   bool none_left = true;
+  std::vector<spool_state> output;
 };
 /// Bytes of a stream the agent asked for by read_spool.
 struct spool_data {

@@ -20,7 +20,8 @@
 namespace orchestrator::process {
 
 /// Work dir layout: `supervisor.lock` (held by the living supervisor), `supervisor.sock`, `supervisor.log`,
-/// `spool/<lease>.<stream>.<k>` in segments of 1 MiB (k counts from 0; streams are "stdout" and "stderr").
+/// `spool/<lease>.<stream>.<k>` in segments of 1 MiB (k counts from 0; streams are "stdout" and "stderr"),
+/// `spool/<lease>.session` (who leads the session of its processes).
 ///
 /// Launches must come in the order of their leases: one at or below the highest the supervisor has seen is
 /// never started (again). If it is still in the supervisor's table its news are repeated, otherwise it ends
@@ -115,6 +116,13 @@ class supervisor_client {
 boost::system::result<std::unique_ptr<supervisor_client>> connect_supervisor(
     const std::filesystem::path& work_dir);
 
+/// Whether connect_supervisor failed because `work_dir` is a copy: the supervisor that its lock file names
+/// lives, and holds another file.
+bool is_in_use_elsewhere(const boost::system::error_code& error);
+/// The process that work_dir/supervisor.lock names, if it lives, be it the holder of that file or of one that
+/// this is a copy of. 0 if not.
+int living_supervisor(const std::filesystem::path& work_dir);
+
 struct spool_read {
   std::uint64_t offset = 0;  ///< of the first byte; above the one asked for when a gap begins there
   std::string data;
@@ -125,7 +133,12 @@ struct spool_read {
 spool_read read_spool(const std::filesystem::path& work_dir, std::uint64_t lease, const std::string& stream,
                       std::uint64_t offset, std::size_t limit);
 
-/// Leases of which the spool holds files, whoever wrote them.
+/// How far the spool's files of a lease go, by stream: what is known of its output when its supervisor has
+/// died.
+std::map<std::string, std::uint64_t> spooled_output(const std::filesystem::path& work_dir,
+                                                    std::uint64_t lease);
+
+/// Leases of which the spool holds files of any kind, whoever wrote them.
 std::set<std::uint64_t> spooled_leases(const std::filesystem::path& work_dir);
 
 /// What the environment of a lease's processes says: ORCHESTRATOR_LEASE and ORCHESTRATOR_OUTPUT. The number
@@ -137,9 +150,10 @@ struct lease_mark {
   auto operator<=>(const lease_mark&) const = default;
 };
 
-/// Kills every process that carries `mark` in its environment or belongs to `session` (0: unknown), until
-/// none is left or 5 s passed. True if none is left. For leases whose supervisor died.
-bool kill_lease_processes(const lease_mark& mark, int session);
+/// Kills every process that carries `mark` in its environment or belongs to the session that the supervisor
+/// has recorded for the lease, until none is left or 5 s passed. True if none is left. For leases whose
+/// supervisor died.
+bool kill_lease_processes(const std::filesystem::path& work_dir, const lease_mark& mark);
 
 /// The kernel's boot id.
 std::string read_boot_id();

@@ -211,11 +211,43 @@ TEST_CASE("processes that do not die are tried again, and not reported lost befo
                        [](const auto& e) { return std::holds_alternative<agent::write_outbox>(e); });
   };
   CHECK(asks(effects));
-  effects = daemon.step(w.now, agent::leftovers_killed{5, false});
+  effects = daemon.step(w.now, agent::leftovers_killed{5, false, {}});
   CHECK(!writes(effects));
   w.now.boot += 10s;
   CHECK(asks(daemon.step(w.now, agent::tick{})));
-  CHECK(writes(daemon.step(w.now, agent::leftovers_killed{5, true})));
+  CHECK(writes(daemon.step(w.now, agent::leftovers_killed{5, true, {}})));
+}
+
+TEST_CASE("a lost job's output is delivered from the spool before its lease is forgotten") {
+  for (const bool with_daemon : {false, true}) {
+    CAPTURE(with_daemon);  // whether one was there when the supervisor died
+    agent_world w;
+    w.cluster = to_string(test_cluster);
+    w.records = {{5, "start", body_of("start", true)}, {5, "acked", "stdout 3"}};
+    w.stored_highest = 5;
+    w.spools[5] = {{"stdout", "one\ntwo\n"}, {"stderr", "err\n"}};
+    if (with_daemon) {
+      w.processes[5] = {};
+      w.start();
+      w.spools[5]["stdout"] += "not told yet\n";
+      w.processes.clear();
+      w.give(agent::supervisor_lost{});
+      REQUIRE(w.exited);
+    }
+    w.start();
+    w.link_up();
+    w.receive(greeting({}));
+    std::map<std::string, std::uint64_t> ends;
+    for (const auto& o : w.sent_of<protocol::job_output>()) ends[o.stream] = o.offset + o.data.size();
+    const std::map<std::string, std::uint64_t> whole{{"stdout", with_daemon ? 21 : 8}, {"stderr", 4}};
+    CHECK(ends == whole);
+    REQUIRE(w.sent_of<protocol::job_result>().size() == 1);
+    const auto result = w.sent_of<protocol::job_result>().at(0);
+    CHECK(result.status == result_status::lost);
+    CHECK(result.output_bytes == whole);
+    CHECK(!contains(w.log, "forget 5"));
+    CHECK(!w.daemon->check_invariants());
+  }
 }
 
 TEST_CASE("records that cannot be understood are reported and left alone") {

@@ -6,7 +6,9 @@
 #include <fstream>
 
 #include "identity.hpp"
+#include "session_file.hpp"
 #include "support/process_fixture.hpp"
+#include "unique_fd.hpp"
 
 using namespace orchestrator;
 using namespace orchestrator::process;
@@ -181,10 +183,10 @@ TEST_CASE("a lease's processes are found and killed without any supervisor") {
   REQUIRE(daemon.until([&] { return daemon.lost_news == 1; }));
   CHECK(daemon.replaced_news == 0);
   CHECK(is_alive(main));
-  CHECK(kill_lease_processes({1000001, ""}, main));
+  CHECK(kill_lease_processes(dir.path(), {1000001, ""}));
   CHECK_FALSE(is_alive(main));
   CHECK_FALSE(is_alive(grandchild));
-  CHECK(kill_lease_processes({1000001, ""}, 0));
+  CHECK(kill_lease_processes(dir.path(), {1000001, ""}));
 
   SUBCASE("and a launch after the loss is answered") {
     daemon.client().start(command(1000002, {"true"}));
@@ -197,6 +199,59 @@ TEST_CASE("a lease's processes are found and killed without any supervisor") {
     CHECK(next.client().inventory().empty());
     CHECK(next.run(command(1000003, {"true"})).exit_code == 0);
   }
+}
+
+TEST_CASE("processes of a dead supervisor are found by their session where the environment says nothing") {
+  work_dir dir;
+  const auto note = dir.path() / "orphan";
+  test_daemon daemon(dir);
+  // The leader is gone by the time they are looked for; what is left has no environment and no parent of
+  // ours.
+  daemon.client().start(shell(1000005, "(env -i sh -c 'echo $$ > " + note.string() +
+                                           "; exec sleep 300' &) ; until test -s " + note.string() +
+                                           "; do sleep 0.01; done"));
+  const int orphan = wait_for_number(note);
+  REQUIRE(daemon.wait_for_end(1000005).exit_code == 0);
+  ::kill(daemon.client().pid(), SIGKILL);
+  REQUIRE(daemon.until([&] { return daemon.lost_news == 1; }));
+  CHECK(is_alive(orphan));
+
+  SUBCASE("by its number") {
+    CHECK(kill_lease_processes(dir.path(), {1000005, ""}));
+    CHECK_FALSE(is_alive(orphan));
+  }
+  SUBCASE("but not one of another boot, nor of a leader younger than they are: that is another session") {
+    auto recorded =
+        parse_identity(read_small_file((dir.path() / "spool/1000005.session").string(), 4096).value())
+            .value();
+    const unique_fd spool(::open((dir.path() / "spool").c_str(), O_RDONLY | O_DIRECTORY));
+    SUBCASE("boot") { recorded.boot_id = "another"; }
+    SUBCASE("namespace") { ++recorded.pid_namespace; }
+    SUBCASE("time") { recorded.start_time = read_process_stat(orphan)->start_time + 1; }
+    write_session(spool.get(), 1000005, recorded);
+    CHECK(kill_lease_processes(dir.path(), {1000005, ""}));
+    CHECK(is_alive(orphan));
+    ::kill(orphan, SIGKILL);
+  }
+}
+
+TEST_CASE("the session's number of a living stranger kills nobody") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  daemon.client().start(command(1000006, {"env", "-i", "sleep", "300"}));
+  const int stranger = daemon.wait_for_start(1000006);
+  auto recorded =
+      parse_identity(read_small_file((dir.path() / "spool/1000006.session").string(), 4096).value()).value();
+  CHECK(recorded.pid == stranger);
+  --recorded.start_time;  // one that had the number before
+  const unique_fd spool(::open((dir.path() / "spool").c_str(), O_RDONLY | O_DIRECTORY));
+  write_session(spool.get(), 1000006, recorded);
+  CHECK(kill_lease_processes(dir.path(), {1000006, ""}));
+  CHECK(is_alive(stranger));
+  daemon.client().kill(1000006, 0ms);
+  daemon.wait_for_end(1000006);
+  daemon.client().forget(1000006);
+  CHECK(eventually([&] { return std::filesystem::is_empty(dir.path() / "spool"); }));
 }
 
 TEST_CASE("the same lease number of another work dir is left alone when a supervisor died") {
@@ -216,7 +271,7 @@ TEST_CASE("the same lease number of another work dir is left alone when a superv
   const int their_process = other.wait_for_start(1000004);
   ::kill(mine.client().pid(), SIGKILL);
   REQUIRE(mine.until([&] { return mine.lost_news == 1; }));
-  CHECK(kill_lease_processes({1000004, launch_in(ours).env.at("ORCHESTRATOR_OUTPUT")}, 0));
+  CHECK(kill_lease_processes(ours.path(), {1000004, launch_in(ours).env.at("ORCHESTRATOR_OUTPUT")}));
   CHECK_FALSE(is_alive(my_process));
   CHECK(is_alive(their_process));
   other.client().kill(1000004, 0ms);

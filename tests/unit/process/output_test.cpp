@@ -12,17 +12,22 @@ using namespace orchestrator::process::testing;
 
 namespace {
 
+/// Its files of output; beside them is the record of the lease's session.
+std::vector<std::filesystem::directory_entry> segments(const work_dir& dir) {
+  std::vector<std::filesystem::directory_entry> found;
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path() / "spool")) {
+    if (entry.path().extension() != ".session") found.push_back(entry);
+  }
+  return found;
+}
+
 std::uint64_t spool_bytes(const work_dir& dir) {
   std::uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(dir.path() / "spool"))
-    bytes += entry.file_size();
+  for (const auto& entry : segments(dir)) bytes += entry.file_size();
   return bytes;
 }
 
-std::size_t spool_files(const work_dir& dir) {
-  const std::filesystem::directory_iterator begin(dir.path() / "spool");
-  return static_cast<std::size_t>(std::distance(begin, std::filesystem::directory_iterator()));
-}
+std::size_t spool_files(const work_dir& dir) { return segments(dir).size(); }
 
 /// Byte `i` of the stream that `flood` prints: lines of 16 bytes with their own number.
 std::string flood_text(std::uint64_t from, std::uint64_t to) {

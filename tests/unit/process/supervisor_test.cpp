@@ -51,14 +51,34 @@ TEST_CASE("the work dir and what is in it belong to the user alone") {
 TEST_CASE("the lock file names its holder") {
   work_dir dir;
   test_daemon daemon(dir);
-  const auto owner =
-      parse_lock_owner(read_small_file((dir.path() / "supervisor.lock").string(), 4096).value());
+  const auto owner = parse_identity(read_small_file((dir.path() / "supervisor.lock").string(), 4096).value());
   REQUIRE(owner.has_value());
   CHECK(owner->pid == daemon.client().pid());
   CHECK(owner->boot_id == read_boot_id());
   CHECK(owner->boot_id.size() == 36);
   CHECK(owner->pid_namespace == read_pid_namespace());
   CHECK(owner->start_time == read_process_stat(owner->pid)->start_time);
+}
+
+TEST_CASE("a copy of a work dir whose supervisor lives gets none of its own") {
+  work_dir original;
+  work_dir copy;
+  const auto lock = copy.path() / "supervisor.lock";
+  test_daemon daemon(original);
+  std::filesystem::copy_file(original.path() / "supervisor.lock", lock);
+  CHECK(living_supervisor(copy.path()) == daemon.client().pid());
+  const auto refused = connect_supervisor(copy.path());
+  REQUIRE(refused.has_error());
+  CHECK(is_in_use_elsewhere(refused.error()));
+  auto other = parse_identity(read_small_file(lock.string(), 4096).value()).value();
+  SUBCASE("another boot") { other.boot_id = "another"; }
+  SUBCASE("another namespace") { ++other.pid_namespace; }
+  SUBCASE("another process of that number") { --other.start_time; }
+  std::filesystem::resize_file(lock, 0);
+  write_lock_owner(unique_fd(::open(lock.c_str(), O_WRONLY)).get(), other);
+  CHECK(living_supervisor(copy.path()) == 0);
+  test_daemon own(copy);
+  CHECK(own.client().fresh());
 }
 
 TEST_CASE("the supervisor has left the daemon's session and keeps none of its descriptors") {

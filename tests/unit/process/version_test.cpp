@@ -114,7 +114,7 @@ TEST_CASE("a supervisor of an older version keeps its jobs, and the daemon says 
   REQUIRE(daemon.client().inventory()[1].end.has_value());
   CHECK(daemon.client().inventory()[1].end->exit_code == 3);
   CHECK_FALSE(daemon.client().inventory()[1].end->lease_lost);
-  CHECK(daemon.client().difference().find("older worker (its messages have version 1, ours 2)") !=
+  CHECK(daemon.client().difference().find("older worker (its messages have version 1, ours 3)") !=
         std::string::npos);
   daemon.client().renew(4, read_boot_clock() + 60s);  // it has not heard of that, and goes on
   daemon.client().start(command(6, {"true"}));

@@ -67,6 +67,66 @@ TEST_CASE("a second daemon on the same work dir is refused with 75 and told who 
   CHECK(second.error().message.find("pid " + std::to_string(::getpid())) != std::string::npos);
 }
 
+TEST_CASE(
+    "a renamed work dir is the same worker; a copied one is another, which leaves its original's things "
+    "alone") {
+  const temporary_directory tmp;
+  uuid instance;
+  std::string worker_id;
+  {
+    const auto first = work_dir::open(tmp.path / "w");
+    REQUIRE(first.has_value());
+    instance = first->instance();
+    worker_id = first->worker_id();
+    write_line(tmp.path / "w/outbox/current", "cluster");
+    write_line(tmp.path / "w/first_cluster", "cluster");
+  }
+  fs::rename(tmp.path / "w", tmp.path / "renamed");
+  {
+    const auto renamed = work_dir::open(tmp.path / "renamed");
+    REQUIRE(renamed.has_value());
+    CHECK(renamed->instance() == instance);
+    CHECK(renamed->warning() == "");
+  }
+  fs::copy(tmp.path / "renamed", tmp.path / "copy", fs::copy_options::recursive);
+  uuid second;
+  {
+    const auto copy = work_dir::open(tmp.path / "copy");
+    REQUIRE(copy.has_value());
+    second = copy->instance();
+    CHECK(second != instance);
+    CHECK(copy->worker_id() != worker_id);
+    CHECK(copy->warning().find("new worker") != std::string::npos);
+    CHECK(!fs::exists(tmp.path / "copy/outbox"));
+    CHECK(fs::exists(tmp.path / "copy/aside" / to_string(instance) / "outbox/current"));
+  }
+  const auto again = work_dir::open(tmp.path / "copy");
+  REQUIRE(again.has_value());
+  CHECK(again->instance() == second);
+  CHECK(again->warning() == "");
+  const auto original = work_dir::open(tmp.path / "renamed");
+  REQUIRE(original.has_value());
+  CHECK(original->instance() == instance);
+  CHECK(fs::exists(tmp.path / "renamed/outbox/current"));
+}
+
+TEST_CASE("an identity without a directory, of an older version, belongs to the one it is found in") {
+  const temporary_directory tmp;
+  const std::string old = "11111111-1111-4111-8111-111111111111";
+  write_line(tmp.path / "w/instance", old);
+  write_line(tmp.path / "w/worker_id", "worker-00000001");
+  {
+    const auto first = work_dir::open(tmp.path / "w");
+    REQUIRE(first.has_value());
+    CHECK(to_string(first->instance()) == old);
+    CHECK(first->worker_id() == "worker-00000001");
+  }
+  fs::copy(tmp.path / "w", tmp.path / "copy", fs::copy_options::recursive);
+  const auto copy = work_dir::open(tmp.path / "copy");
+  REQUIRE(copy.has_value());
+  CHECK(to_string(copy->instance()) != old);
+}
+
 TEST_CASE("without --work-dir the first unlocked default one is taken") {
   const temporary_directory tmp;
   const state_home home(tmp.path);

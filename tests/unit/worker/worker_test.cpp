@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "support/worker_fixture.hpp"
 
@@ -254,6 +255,104 @@ TEST_CASE("when the supervisor is killed its job is killed too and reported lost
   REQUIRE(peer.all<protocol::worker_register>().back().lost.size() == 1);
   REQUIRE(results(peer, 1));
   CHECK(result_of(peer, 4).status == result_status::lost);
+}
+
+/// The daemon and its supervisor, at once: as an out-of-memory killer, or a person, may do it.
+void kill_both(worker_process& daemon, const temporary_directory& tmp) {
+  const pid_t supervisor = supervisor_of(tmp.path / "work/supervisor.lock");
+  REQUIRE(supervisor > 0);
+  daemon.signal(SIGKILL);
+  ::kill(supervisor, SIGKILL);
+  CHECK(daemon.wait() == -SIGKILL);
+}
+
+TEST_CASE(
+    "daemon and supervisor killed together: also a job that emptied its environment is dead before it is "
+    "lost") {
+  const temporary_directory tmp;
+  worker_peer peer;
+  write_script(tmp.path / "job.sh", "echo $$ >> starts; exec env -i sleep 60\n");
+  int job = 0;
+  {
+    worker_process daemon(options_for(tmp, peer), tmp.path);
+    REQUIRE(registered(peer, 1));
+    peer.send(script(4, "job.sh"));
+    REQUIRE(peer.until([&] { return static_cast<bool>(std::ifstream(tmp.path / "starts") >> job); }));
+    REQUIRE(peer.until([&] {
+      std::ifstream in("/proc/" + std::to_string(job) + "/comm");
+      std::string name;
+      return static_cast<bool>(in >> name) && name == "sleep";
+    }));
+    const fs::path session = tmp.path / "work/spool/4.session";
+    REQUIRE(peer.until([&] { return fs::exists(session) && fs::file_size(session) > 0; }));
+    kill_both(daemon, tmp);
+  }
+  REQUIRE(peer.until([&] { return !peer.connected; }));
+  CHECK(is_running(job));
+  worker_process next(options_for(tmp, peer), tmp.path);
+  REQUIRE(registered(peer, 2));
+  REQUIRE(results(peer, 1));
+  CHECK(result_of(peer, 4).status == result_status::lost);
+  CHECK(!is_running(job));
+  ::kill(job, SIGKILL);
+}
+
+TEST_CASE("what the spool holds of a lost job is delivered before it is forgotten") {
+  const temporary_directory tmp;
+  worker_peer peer;
+  write_script(tmp.path / "job.sh", "echo one; until test -e go; do sleep 0.05; done; echo two; sleep 60\n");
+  {
+    worker_process daemon(options_for(tmp, peer), tmp.path);
+    REQUIRE(registered(peer, 1));
+    peer.send(script(4, "job.sh"));
+    REQUIRE(peer.until([&] { return peer.output(4, "stdout") == "one\n"; }));
+    peer.close(1001, "going away");
+    REQUIRE(peer.until([&] { return !peer.connected; }));
+    write_script(tmp.path / "go", "");
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+    const auto spooled = [&] {  // meanwhile the peer, which lives in this thread, does nothing
+      std::ifstream in(tmp.path / "work/spool/4.stdout.0");
+      return std::string{std::istreambuf_iterator<char>(in), {}};
+    };
+    while (spooled() != "one\ntwo\n" && std::chrono::steady_clock::now() < limit) ::poll(nullptr, 0, 5);
+    REQUIRE(spooled() == "one\ntwo\n");
+    kill_both(daemon, tmp);
+  }
+  peer.messages.clear();
+  worker_process next(options_for(tmp, peer), tmp.path);
+  REQUIRE(results(peer, 1));
+  CHECK(result_of(peer, 4).status == result_status::lost);
+  CHECK(result_of(peer, 4).output_bytes.at("stdout") == 8);
+  CHECK(peer.output(4, "stdout") == "one\ntwo\n");
+  peer.acknowledge();
+  CHECK(peer.until([&] { return fs::is_empty(tmp.path / "work/spool"); }));
+}
+
+TEST_CASE("a copy of a work dir whose supervisor lives is refused, and the original goes on with its job") {
+  const temporary_directory tmp;
+  worker_peer peer;
+  write_script(tmp.path / "job.sh", "until test -e go; do sleep 0.05; done; echo done\n");
+  {
+    worker_process daemon(options_for(tmp, peer), tmp.path);
+    REQUIRE(registered(peer, 1));
+    peer.send(script(4, "job.sh"));
+    REQUIRE(peer.until([&] { return !peer.all<protocol::event>().empty(); }));
+    daemon.signal(SIGKILL);
+    daemon.wait();
+  }
+  REQUIRE(peer.until([&] { return !peer.connected; }));
+  REQUIRE(std::system(fmt::format("cp -a {0}/work {0}/copy", tmp.path.string()).c_str()) == 0);
+  auto copied = options_for(tmp, peer);
+  copied.work_dir = tmp.path / "copy";
+  CHECK(worker_process(copied, tmp.path).wait() == 75);
+  worker_process original(options_for(tmp, peer), tmp.path);
+  REQUIRE(registered(peer, 2));
+  const auto r = peer.all<protocol::worker_register>();
+  CHECK(r.back().instance == r.front().instance);
+  CHECK(r.back().running.size() == 1);
+  write_script(tmp.path / "go", "");
+  REQUIRE(results(peer, 1));
+  CHECK(result_of(peer, 4).status == result_status::success);
 }
 
 TEST_CASE("a coordinator that has stopped answering keeps no worker that is to end") {
