@@ -26,8 +26,7 @@ struct decided_instant {
 decided_instant find_decided(store::reader& reader, const std::string& job, wall_time at) {
   decided_instant found;
   found.job_known = reader.find_job(job).has_value();
-  auto rows = reader.list_instants(job, at + milliseconds{1}, 1);
-  if (!rows.empty()) found.row = std::move(rows.front());
+  found.row = store::decided_at(reader, job, at);
   return found;
 }
 

@@ -116,6 +116,36 @@ class CalendarTest(harness.WorldTest):
         self.assertEqual(refused.returncode, 2)
         self.assertIn("future", refused.stderr)
 
+    def test_an_instant_that_is_filled_in_alone_splits_the_row_it_was_in(self):
+        self.world.start_worker()
+        self.world.cli("schedule", "add", "tick", "--every", "1s", "--", "true")
+        self.world.cli("schedule", "pause", "tick")
+
+        def paused():
+            rows = [r for r in self.as_json("schedule", "history", "tick") if r["outcome"] == "paused"]
+            return rows and rows[0]["count"] >= 6 and rows[0]
+        row = eventually(paused, "six instants were paused")
+        self.world.cli("schedule", "resume", "tick")
+        first = datetime.datetime.fromisoformat(row["instant"].replace("Z", "+00:00"))
+
+        def after(seconds):
+            at = first + datetime.timedelta(seconds=seconds)
+            return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        made = self.as_json("schedule", "backfill", "tick", "--from", after(2), "--to", after(2))
+        self.assertEqual(len(made), 1)
+        rows = [(r["outcome"], r["instant"], r["until"], r["count"])
+                for r in self.as_json("schedule", "history", "tick") if r["instant"] <= after(5)]
+        rows = sorted(rows, key=lambda r: r[1])
+        rows = rows[[r[1] for r in rows].index(row["instant"]):]
+        self.assertEqual([r[0] for r in rows], ["paused", "late", "paused"])
+        self.assertEqual([r[1] for r in rows], [row["instant"], made[0]["instant"], rows[2][1]])
+        self.assertEqual(rows[0][3], 2)
+        self.assertLess(rows[0][2], rows[1][1])
+        self.assertEqual(rows[2][1][:19], after(3)[:19])
+        for seconds, outcome in ((0.1, "paused"), (1.1, "paused"), (2.1, "late"), (3.1, "paused"), (4.1, "paused")):
+            why = self.as_json("why", "tick", "--at", after(seconds))
+            self.assertEqual(why["outcome"], outcome, seconds)
+
     def test_one_time_schedules_and_a_paused_one_as_one_row(self):
         self.world.start_worker()
         self.world.cli("schedule", "add", "soon", "--in", "1s", "--", "true")
