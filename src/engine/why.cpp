@@ -364,7 +364,25 @@ void add_workers(const question& q, reasons& list) {
 
 // ---- on its way
 
-void add_active_reasons(const run_entry& r, reasons& list) {
+// It was handed out behind short runs; one of those that have the slots must end.
+blocking_reason behind_slots(const core& c, const attempt_entry& a, std::size_t ahead, engine_time now) {
+  attempts in_slots;
+  for (const auto& [lease, other] : a.holder->live) {
+    if (in_slots.size() == static_cast<std::size_t>(a.holder->row.slots)) break;
+    in_slots.push_back(other);
+  }
+  auto b =
+      reason(blocking_code::waiting_on_worker,
+             fmt::format("Handed to {}, where it waits for a slot.", a.row.worker_id), end_of_one(in_slots));
+  name_holders(b, in_slots);
+  const requirement_class& what = known_class(*a.run);
+  const bool first = ahead == in_slots.size();
+  expect_one_end({c, *a.run, what, c.places.rank_of(what, *a.run), now, now.mono - c.stalls, first}, b,
+                 in_slots);
+  return b;
+}
+
+void add_active_reasons(const core& c, const run_entry& r, engine_time now, reasons& list) {
   const attempt_entry* a = live_attempt(r);
   if (a == nullptr) return;
   const auto add = [&](blocking_code code, std::string detail) {
@@ -376,8 +394,7 @@ void add_active_reasons(const run_entry& r, reasons& list) {
   const auto& live = a->holder->live;
   const auto ahead = std::distance(live.begin(), live.find(a->row.lease));
   if (a->row.state != attempt_state::running && ahead >= a->holder->row.slots) {
-    add(blocking_code::waiting_on_worker,
-        fmt::format("Handed to {}, where it waits for a slot.", a->row.worker_id));
+    list.push_back(behind_slots(c, *a, static_cast<std::size_t>(ahead), now));
   } else if (!r.cancel_requested) {
     add(blocking_code::active,
         fmt::format("Attempt {} is {} on {}.", a->row.number, to_string(a->row.state), a->row.worker_id));
@@ -444,7 +461,8 @@ std::optional<std::vector<blocking_reason>> live_view::why(const run_id& id, eng
   const run_entry* r = core_.runs.find(id);
   if (r == nullptr || is_final(r->state)) return std::nullopt;
   reasons list;
-  if (r->state == run_state::active || r->state == run_state::unknown) add_active_reasons(*r, list);
+  if (r->state == run_state::active || r->state == run_state::unknown)
+    add_active_reasons(core_, *r, now, list);
   if (r->state == run_state::unknown) {
     list.push_back(reason(blocking_code::unknown,
                           "It starts at most once, and how its attempt ended is not known.",

@@ -631,7 +631,11 @@ TEST_CASE("active, waiting_on_worker, cancel_requested and backoff are told apar
   CHECK(only_reason(w, first).code == blocking_code::active);
   CHECK(only_reason(w, first).holders == codes{"worker/w1"});
   CHECK(w.why(ahead) == codes{"waiting_on_worker"});
-  w.cancel(first);
+  const auto waits = only_reason(w, ahead);
+  CHECK(waits.holders == codes{holder(first)});
+  CHECK(waits.remedy == "orchestrator run cancel " + to_string(first));
+  cancel_named(w, waits.remedy);
+  CHECK(only_reason(w, ahead).remedy == "Wait for the end of the runs that are being cancelled.");
   CHECK(w.why(first) == codes{"cancel_requested"});
   worker.finish(worker.take_offers()[1], result_status::failure);
   w.settle();
