@@ -82,13 +82,20 @@ std::optional<mono_time> latest_end(const run_entry& r) {
   return a != nullptr && last ? latest_end(*a) : std::nullopt;
 }
 
-std::string overlap_remedy(const run_entry& first, std::size_t ahead, const std::string& job) {
-  if (ahead > 1)
+std::string overlap_remedy(const std::vector<const run_entry*>& ahead, const std::string& job) {
+  const run_entry& first = *ahead.front();
+  if (ahead.size() > runs_in_command)
     return fmt::format(
         "Give the schedule of {} overlap = \"allow\" with orchestrator job apply; all go then.", job);
-  if (first.cancel_requested) return "Wait for the end of the run that is being cancelled.";
-  if (first.held) return "orchestrator run release " + id_of(first);
-  return "orchestrator run cancel " + id_of(first);
+  if (ahead.size() == 1 && first.cancel_requested)
+    return "Wait for the end of the run that is being cancelled.";
+  if (ahead.size() == 1 && first.held) return "orchestrator run release " + id_of(first);
+  std::string ids;
+  for (const run_entry* r : ahead) {
+    if (!r->cancel_requested) ids += " " + id_of(*r);
+  }
+  return ids.empty() ? "Wait for the end of the runs that are being cancelled."
+                     : "orchestrator run cancel" + ids;
 }
 
 blocking_reason of_overlap(const question& q) {
@@ -99,7 +106,7 @@ blocking_reason of_overlap(const question& q) {
                   fmt::format("Of the job's runs one goes at a time: {} {}, and this one is number {} in the "
                               "line behind it.",
                               id_of(first), words_of(first), ahead.size()),
-                  overlap_remedy(first, ahead.size(), q.r.name->text));
+                  overlap_remedy(ahead, q.r.name->text));
   for (const run_entry* r : ahead) {
     if (b.holders.size() < holders_shown) b.holders.push_back("run/" + id_of(*r));
   }
@@ -186,11 +193,10 @@ blocking_reason of_queue(const question& q, const limit_use& u, blocking_code co
 blocking_reason of_job(const question& q, const limit_use& u, blocking_code code) {
   const std::string& name = u.what->name();
   if (code == blocking_code::job_rate) {
-    auto b =
-        reason(code, fmt::format("Runs of {} start at most {}.", name, format_rate(*u.rate)),
-               fmt::format("orchestrator run cancel {}, and submit it again without a rate or with another "
-                           "one; a run keeps the rate it was submitted with",
-                           id_of(q.r)));
+    auto b = reason(code, fmt::format("Runs of {} start at most {}.", name, format_rate(*u.rate)),
+                    fmt::format("A run keeps the rate it was submitted with. Submit it again without one or "
+                                "with another, then: orchestrator run cancel {}",
+                                id_of(q.r)));
     if (q.first) expect(b, forecast_kind::at, q.wall_at(next_token(u)));
     return b;
   }
@@ -418,7 +424,7 @@ void add_waiting_reasons(const core& c, const run_entry& r, engine_time now, rea
     list.push_back(reason(blocking_code::expires,
                           fmt::format("Unless a worker takes it before, it expires in {} (start_within).",
                                       seconds_left(at - q.clock)),
-                          "orchestrator run cancel " + id_of(r) + " and submit it again with more time"));
+                          "Submit it again with more time, then: orchestrator run cancel " + id_of(r)));
     expect(list.back(), forecast_kind::at, q.wall_at(at));
   }
 }
