@@ -329,6 +329,23 @@ asio::awaitable<net::http_response> release(api& a, net::http_request r) {
   co_return co_await change_run(a, std::move(r), std::move(request));
 }
 
+/// What a key stands for: the request as it came, but that one instant may be written in any zone.
+std::uint64_t fingerprint_of(const net::http_request& r) {
+  std::string body = r.body;
+  const auto parsed = protocol::parse_json(body);
+  const json::value* at = parsed && parsed->is_object() ? parsed->as_object().if_contains("at") : nullptr;
+  const std::string text = at != nullptr && at->is_string() ? std::string(at->as_string()) : "";
+  const auto time = parse_rfc3339(text);
+  const std::string quoted = '"' + text + '"';
+  const std::size_t place = time ? body.find(quoted) : std::string::npos;
+  if (place != std::string::npos && body.find(quoted, place + 1) == std::string::npos) {
+    std::string utc = to_rfc3339(*time);
+    if (utc.ends_with(".000Z")) utc.replace(utc.size() - 5, 5, "Z");
+    body.replace(place + 1, text.size(), utc);
+  }
+  return hash64(r.path + "\n" + body);
+}
+
 asio::awaitable<net::http_response> post_run(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
@@ -356,7 +373,7 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
     }
   }
   request.what = std::move(what);
-  request.fingerprint = hash64(r.path + "\n" + r.body);
+  request.fingerprint = fingerprint_of(r);
   auto key = read_key(r);
   if (!key) co_return reply(a, key.error());
   request.idempotency_key = std::move(*key);

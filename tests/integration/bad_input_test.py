@@ -426,6 +426,20 @@ class CommandLine(WorldTest):
             self.assertIn(f"cron, position {position}:", problem["detail"])
         self.assertIn("monthly, at, manual", json.dumps(preview(schedule={})))
 
+    def test_job_names_that_would_be_taken_for_another_are_refused_when_new(self):
+        self.world.start_server()
+        self.world.api("PUT", "/api/v1/jobs/Report", {"command": ["true"]}, expect=201)
+        problem = self.world.api("PUT", "/api/v1/jobs/report", {"command": ["true"]}, expect=400)[1]
+        self.assertIn("differ in case alone", problem["detail"])
+        self.assertEqual(problem["errors"][0]["pointer"], "/name")
+        self.world.api("PUT", "/api/v1/jobs/Report", {"command": ["false"]}, expect=200)
+        problem = self.world.api("PUT", "/api/v1/jobs/last", {"command": ["true"]}, expect=400)[1]
+        self.assertIn("newest run", problem["detail"])
+        problem = self.world.api("POST", "/api/v1/jobs:apply", {"jobs": [
+            {"name": "a", "command": ["true"]}, {"name": "A", "command": ["true"]}]}, expect=400)[1]
+        self.assertEqual(problem["errors"][0]["pointer"], "/jobs/1/name")
+        self.world.api("GET", "/api/v1/jobs/a", expect=404)
+
     def test_a_schedule_that_never_fires_is_refused_and_one_that_has_run_out_says_so(self):
         self.world.start_server()
         self.check(self.world.cli("schedule", "add", "gone", "--daily", "02:30", "--end", "2020-01-01", "--", "true",
