@@ -106,6 +106,11 @@ lease_id open_hole(const core& c, lease_id from) {
   return last.value + 1 == from.value ? first : from;
 }
 
+void add_live(worker_entry& w, attempt_entry& a) {
+  w.live.emplace(a.row.lease, &a);
+  if (a.brief) ++w.brief;
+}
+
 struct due_lease {
   lease_id lease;
   std::string reason;
@@ -130,7 +135,8 @@ attempt_entry& file_attempt(core& c, run_entry& r, worker_entry& w, attempt row)
   ORC_CHECK(list.empty() || list.back()->row.lease < a.row.lease, "the leases of a run do not rise");
   list.push_back(&a);
   ++w.attempts;
-  if (is_live(a.row.state)) w.live.emplace(a.row.lease, &a);
+  a.brief = is_brief(r);
+  if (is_live(a.row.state)) add_live(w, a);
   if (a.row.state == attempt_state::lost && !is_final(r.state)) w.lost.emplace(a.row.lease, &a);
   return a;
 }
@@ -186,7 +192,7 @@ void end_attempt(core& c, attempt_entry& a, attempt_state to, std::string_view r
   worker_entry& w = *a.holder;
   if (was_live) free_limits(c, *a.run, w);
   w.last_end = c.clock;
-  w.live.erase(a.row.lease);
+  if (w.live.erase(a.row.lease) == 1 && a.brief) --w.brief;
   w.lost.erase(a.row.lease);
   if (to == attempt_state::lost && !is_final(a.run->state)) w.lost.emplace(a.row.lease, &a);
   refresh_capacity(c, w);
@@ -209,7 +215,7 @@ void revive_attempt(core& c, attempt_entry& a) {
   ++a.revivals;
   a.row.finished_at.reset();
   a.deadline_base = c.clock;
-  a.holder->live.emplace(a.row.lease, &a);
+  add_live(*a.holder, a);
   hold_limits(c, *a.run, *a.holder);
   refresh_capacity(c, *a.holder);
   // An unknown run stays unknown until its result: the table of states has no way back to active.
@@ -282,6 +288,7 @@ void refresh_capacity(core& c, worker_entry& w) {
   cap.slots = w.row.slots + (planted(defect::overlapping_slots) ? 1 : 0);
   cap.credit = w.row.credit;
   cap.used = static_cast<int>(w.live.size());
+  cap.brief = w.brief;
   c.places.update(w);
 }
 

@@ -188,21 +188,12 @@ void batch_applier::put(const withdraw_instants& m) {
 }
 
 void batch_applier::put(const backfill_instant& m) {
-  statement& shared = db_.prepared(
-      "SELECT instant,outcome,run,rule,count,until FROM instants WHERE job=?1 AND instant<=?2 "
-      "AND run IS NULL ORDER BY instant DESC LIMIT 1");
-  std::optional<stored_instant> row;
-  if (shared.with(m.job, m.instant).next()) row = read_instant(shared);
-  shared.reset();
-  if (row && row->until >= m.instant) {
-    db_.prepared("DELETE FROM instants WHERE job=?1 AND instant=?2").with(m.job, row->instant).run();
-    const bool left = leave_row(*row, m.instant, m.before, m.after);
-    statement& taken = db_.prepared("SELECT 1 FROM instants WHERE job=?1 AND instant=?2");
-    if (left && taken.with(m.job, row->instant).next()) step_over(*row);
-    taken.reset();
-    if (left)
-      put(put_instant{m.job, row->instant, row->outcome, std::nullopt, row->rule, row->count, row->until});
-  }
+  if (m.shared)
+    db_.prepared("DELETE FROM instants WHERE job=?1 AND instant=?2 AND run IS NULL")
+        .with(m.job, *m.shared)
+        .run();
+  for (const stored_instant& row : m.parts)
+    put(put_instant{m.job, row.instant, row.outcome, std::nullopt, row.rule, row.count, row.until});
   put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill", 1, std::nullopt});
 }
 

@@ -67,19 +67,6 @@ recent_instants rows_after(const tables& t, wall_time after) {
   return found;
 }
 
-/// The row without a run that an instant lies in, or the end.
-std::map<std::pair<std::string, wall_time>, stored_instant>::iterator row_of(tables& t,
-                                                                             const std::string& job,
-                                                                             wall_time instant) {
-  auto at = t.instants.upper_bound({job, instant});
-  while (at != t.instants.begin()) {
-    --at;
-    if (at->first.first != job) break;
-    if (!at->second.run) return instant <= at->second.until ? at : t.instants.end();
-  }
-  return t.instants.end();
-}
-
 class applier {
  public:
   explicit applier(tables& t) : t_(t) {}
@@ -151,14 +138,12 @@ class applier {
     });
   }
   void put(const backfill_instant& m) {
-    if (const auto shared = row_of(t_, m.job, m.instant); shared != t_.instants.end()) {
-      stored_instant row = shared->second;
-      t_.instants.erase(shared);
-      const bool left = leave_row(row, m.instant, m.before, m.after);
-      if (left && t_.instants.contains({m.job, row.instant})) step_over(row);
-      if (left)
-        put(put_instant{m.job, row.instant, row.outcome, std::nullopt, row.rule, row.count, row.until});
+    if (m.shared) {
+      const auto row = t_.instants.find({m.job, *m.shared});
+      if (row != t_.instants.end() && !row->second.run) t_.instants.erase(row);
     }
+    for (const stored_instant& row : m.parts)
+      put(put_instant{m.job, row.instant, row.outcome, std::nullopt, row.rule, row.count, row.until});
     put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill", 1, std::nullopt});
   }
   void put(const put_calendar& m) { t_.calendars[m.name] = {m.name, m.text, m.updated_at}; }
@@ -392,14 +377,6 @@ class memory_reader final : public reader {
   }
 
   recent_instants instants_after(wall_time after) override { return rows_after(t_, after); }
-
-  std::vector<wall_time> fired_instants(const std::string& job, wall_time from, wall_time to) override {
-    std::vector<wall_time> found;
-    for (auto at = t_.instants.lower_bound({job, from});
-         at != t_.instants.end() && at->first.first == job && at->first.second <= to; ++at)
-      if (at->second.run) found.push_back(at->first.second);
-    return found;
-  }
 
   std::vector<stored_calendar> list_calendars() override {
     std::vector<stored_calendar> found;

@@ -225,6 +225,17 @@ class MainPath(WorldTest):
         self.assertEqual(ended["state"], "succeeded")
         self.assertEqual([a["exit_code"] for a in ended["attempts"]], [0], "the answer contradicts itself")
 
+    def test_one_instant_written_in_two_zones_is_one_request(self):
+        key = {"Idempotency-Key": "at-noon"}
+
+        def post(at):
+            return self.world.api("POST", "/api/v1/runs", {"command": ["true"], "at": at}, key)
+        status, first, _ = post("2030-01-01T12:00:00+08:00")
+        self.assertEqual(status, 201)
+        for same in ("2030-01-01T12:00:00+08:00", "2030-01-01T04:00:00Z", "2030-01-01T04:00:00.000Z"):
+            self.assertEqual(post(same)[1].get("id"), first["id"], same)
+        self.assertEqual(post("2030-01-01T12:00:00Z")[0], 422)
+
     def test_a_noop_job_ends_without_a_process(self):
         self.world.start_worker()
         run = self.world.submit(builtin="noop")
