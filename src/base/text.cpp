@@ -223,7 +223,8 @@ std::optional<std::vector<std::string>> split_shell_words(std::string_view text)
 
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string_view> candidates) {
   if (word.empty() || word.size() > longest_guessed_word) return std::nullopt;
-  const std::size_t limit = std::max<std::size_t>(2, word.size() / 3);
+  // Of three letters two others are another word.
+  const std::size_t limit = word.size() <= 3 ? 1 : std::max<std::size_t>(2, word.size() / 3);
   std::optional<std::string> best;
   std::size_t best_distance = limit + 1;
   for (const std::string_view candidate : candidates) {

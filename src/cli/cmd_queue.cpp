@@ -37,6 +37,7 @@ struct set_flags {
 };
 
 int set(session& s, const set_flags& f) {
+  if (f.name.empty()) throw failure{exit_usage, "queue set takes the name of a queue, not an empty one", ""};
   json::object body;
   if (f.concurrency) body["concurrency"] = *f.concurrency;
   if (f.priority) body["priority"] = *f.priority;

@@ -8,6 +8,7 @@
 #include <orchestrator/base/ids.hpp>
 #include <orchestrator/base/random.hpp>
 #include <orchestrator/base/time.hpp>
+#include <orchestrator/model/run.hpp>
 
 #include "commands.hpp"
 #include "run_flags.hpp"
@@ -136,6 +137,9 @@ CLI::App* add_action(CLI::App& parent, selection& chosen, const std::string& nam
         const auto answer =
             s.api->call("POST", fmt::format("/api/v1/runs/{}/{}", url_encode(id), name), sent);
         s.out.one(answer.body.as_object(), run_columns(), "id");
+        const auto state = parse_run_state(text_of(answer.body.as_object(), "state"));
+        if (name == "cancel" && state && is_final(*state) && *state != run_state::cancelled)
+          tell(fmt::format("orchestrator: it had ended before: {}", to_string(*state)));
       }
       return exit_ok;
     };
@@ -313,23 +317,76 @@ std::string forecast_line(const json::object& reason) {
                      kind == "at_most" ? " at the latest" : "");
 }
 
-int why(session& s, const std::string& id) {
-  const auto answer = s.api->get(fmt::format("/api/v1/runs/{}/why", url_encode(id)));
-  if (s.out.how() != format::table) {
-    s.out.document(answer.body);
-    return exit_ok;
-  }
-  const json::object& o = answer.body.as_object();
+/// A worker that is to be started must be told of the server, unless it is the one by default.
+std::string remedy_line(const session& s, const json::object& reason) {
+  std::string remedy = text_of(reason, "remedy");
+  if (remedy == "-" || remedy.empty()) return "";
+  const std::string worker = "orchestrator --role=worker";
+  const std::size_t at = remedy.find(worker);
+  if (at != std::string::npos) remedy.insert(at + worker.size(), " --server " + s.api->base());
+  return fmt::format("  {:20} -> {}\n", "", remedy);
+}
+
+std::string why_lines(const session& s, const json::object& run) {
   std::string text =
-      fmt::format("run {} of {} is {}{}\n", short_id(o, "run"), text_of(o, "job"), text_of(o, "state"),
-                  text_of(o, "reason") == "-" ? "" : " (" + text_of(o, "reason") + ")");
-  for (const json::value& v : o.at("reasons").as_array()) {
+      fmt::format("run {} of {} is {}{}\n", short_id(run, "run"), text_of(run, "job"), text_of(run, "state"),
+                  text_of(run, "reason") == "-" ? "" : " (" + text_of(run, "reason") + ")");
+  for (const json::value& v : run.at("reasons").as_array()) {
     const json::object& r = v.as_object();
     text += fmt::format("  {:20} {}\n", text_of(r, "code"), text_of(r, "detail"));
-    text += holders_line(r) + forecast_line(r);
-    if (text_of(r, "remedy") != "-") text += fmt::format("  {:20} -> {}\n", "", text_of(r, "remedy"));
+    text += holders_line(r) + forecast_line(r) + remedy_line(s, r);
   }
-  write_stdout(text);
+  return text;
+}
+
+std::string last_line(const json::object& row) {
+  const bool several = text_of(row, "count") != "1";
+  return fmt::format(
+      "  {:20} {}{}: {}{}\n", "last instant", text_of(row, "instant"),
+      several ? fmt::format(" to {} ({} instants)", text_of(row, "until"), text_of(row, "count")) : "",
+      text_of(row, "outcome"), text_of(row, "rule") == "-" ? "" : fmt::format(" ({})", text_of(row, "rule")));
+}
+
+std::string why_job_lines(const session& s, const json::object& job) {
+  std::string text = fmt::format("job {}\n", text_of(job, "job"));
+  const json::array& reasons = job.at("reasons").as_array();
+  for (const json::value& v : reasons) {
+    const json::object& r = v.as_object();
+    text += fmt::format("  {:20} {}\n", text_of(r, "code"), text_of(r, "detail")) + remedy_line(s, r);
+  }
+  if (text_of(job, "next") != "-")
+    text += fmt::format("  {:20} {}{}\n", "next instant", text_of(job, "next"),
+                        reasons.empty() ? "" : ", if nothing above keeps it");
+  if (const json::object* row = job.at("last").if_object()) text += last_line(*row);
+  if (const json::object* run = job.at("run").if_object()) text += why_lines(s, *run);
+  return text;
+}
+
+/// Nothing if there is no such thing.
+std::optional<json::value> ask_why(session& s, const char* what, const std::string& name) {
+  try {
+    return s.api->get(fmt::format("/api/v1/{}/{}/why", what, url_encode(name))).body;
+  } catch (const failure& why) {
+    if (why.code != exit_not_found) throw;
+    return std::nullopt;
+  }
+}
+
+bool may_be_id(const std::string& text) {
+  return text == "last" || text.find_first_not_of("0123456789abcdef-") == std::string::npos;
+}
+
+/// A job by its name; else a run, by its id or as the newest of that name.
+int why(session& s, const std::string& text) {
+  auto run = may_be_id(text) ? ask_why(s, "runs", text) : std::nullopt;
+  const bool by_id = run && (text == "last" || text_of(run->as_object(), "job") != text);
+  const auto job = by_id ? std::nullopt : ask_why(s, "jobs", text);
+  if (!job && !run) run = s.api->get(fmt::format("/api/v1/runs/{}/why", url_encode(text))).body;
+  const json::value& found = job ? *job : *run;
+  if (s.out.how() != format::table)
+    s.out.document(found);
+  else
+    write_stdout(job ? why_job_lines(s, found.as_object()) : why_lines(s, found.as_object()));
   return exit_ok;
 }
 
@@ -348,7 +405,8 @@ void add_why(CLI::App& parent, selection& chosen) {
   CLI::App* verb =
       add_verb(parent, "why",
                "why a run does not start: every condition, who holds it, and what would let it go; "
-               "with --at: what became of a job's instant in the past");
+               "of a job: whether its schedule goes on, its last instant and its newest run; "
+               "with --at: what became of its instant in the past");
   verb->add_option("id", *id, "id, part of it, `last`, or a job's name")->required();
   verb->add_option("--at", *at,
                    "of the job of that name: its last instant at this time, or this long ago (2h)")

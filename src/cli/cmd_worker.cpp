@@ -1,4 +1,4 @@
-// worker list|show|drain|resume.
+// worker list|show|drain|resume|forget.
 #include <memory>
 
 #include <fmt/format.h>
@@ -79,7 +79,7 @@ void add_one(CLI::App& noun, selection& chosen, const std::string& verb, const s
 }  // namespace
 
 void add_worker_commands(CLI::App& root, selection& chosen) {
-  CLI::App* noun = root.add_subcommand("worker", "workers: list, show, drain, resume");
+  CLI::App* noun = root.add_subcommand("worker", "workers: list, show, drain, resume, forget");
   noun->fallthrough();
   CLI::App* list = add_verb(*noun, "list", "all workers the coordinator knows");
   list->callback([&chosen] {
@@ -91,6 +91,11 @@ void add_worker_commands(CLI::App& root, selection& chosen) {
   add_one(*noun, chosen, "show", "one worker");
   add_one(*noun, chosen, "drain", "let it finish what runs and take no more");
   add_one(*noun, chosen, "resume", "let it take work again");
+  add_verb_of_one(*noun, chosen, "forget", "take one that is gone, and holds nothing, off the list",
+                  {"id", "the worker"}, [](session& s, const std::string& id) {
+                    s.api->call("DELETE", "/api/v1/workers/" + url_encode(id));
+                    return exit_ok;
+                  });
 }
 
 }  // namespace orchestrator::cli

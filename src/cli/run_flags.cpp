@@ -25,7 +25,14 @@ json::object pairs(const std::vector<std::string>& list, const char* flag) {
     if (equals == std::string::npos || equals == 0) {
       throw failure{exit_usage, fmt::format("{} takes KEY=VALUE, not `{}`", flag, text), ""};
     }
-    out[text.substr(0, equals)] = text.substr(equals + 1);
+    const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
+    const auto [known, fresh] = out.emplace(key, value);
+    if (!fresh && known->value() != json::value(value)) {
+      throw failure{exit_usage,
+                    fmt::format("{} gives {} twice, as `{}` and as `{}`", flag, printable(key),
+                                printable(std::string_view(known->value().as_string())), printable(value)),
+                    ""};
+    }
   }
   return out;
 }

@@ -46,6 +46,11 @@ constexpr setting server_table[] = {
     {"retain-age", kind::duration, "30d", "remove final runs older than this", "D", "", hour_ms,
      3650 * day_ms},
     {"retain-count", kind::number, "1000000", "keep at most this many final runs", "N", "", 1, 1'000'000'000},
+    {"trust-clock", kind::boolean, "false",
+     "let retention go by the clock at once, although it is more than a day ahead of when this server ran "
+     "last"},
+    {"accept-lost-output", kind::boolean, "false",
+     "start although output.db is missing: what runs printed until now is gone"},
     {"disk-reserve", kind::number, "512",
      "with less than this left on the disk (MiB, and at most 5 % of it) new work is refused and output of "
      "jobs is "
@@ -58,7 +63,7 @@ constexpr setting server_table[] = {
 constexpr setting worker_table[] = {
     {"server", kind::text, "127.0.0.1:8000",
      "the coordinator: HOST:PORT, http:// or ws://[user:password@]host[/path]", "URL"},
-    {"slots", kind::number, "1", "processes it runs at once", "N", "", 0, 10'000},
+    {"slots", kind::number, "1", "processes it runs at once", "N", "", 1, 10'000},
     {"credit", kind::number, "-1", "attempts it holds waiting beyond its slots; -1: 64 for each slot", "N",
      "", -1, 640'000},
     {"label", kind::list, "", "what jobs can require of it; may be repeated", "K=V"},

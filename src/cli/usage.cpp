@@ -91,6 +91,11 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e) {
   const std::vector<std::string_view> views(names.begin(), names.end());
   const std::string shown = word.substr(0, word.find('='));
   const auto near = nearest(shown, views);
+  // CLI11 takes the flags of `submit ls -l` for ours: the command must begin behind `--`.
+  const CLI::Option* words = at->get_option_no_throw("command");
+  if (word.starts_with("-") && words != nullptr && words->count() > 0)
+    return fmt::format("unknown flag `{}`; if it belongs to the command, put -- before that: {} -- {} {}",
+                       printable(shown), command, printable(words->results().front()), printable(word));
   return fmt::format("unknown {} `{}`", word.starts_with("-") ? "flag" : "command or argument",
                      printable(shown)) +
          (near ? fmt::format("; did you mean `{}`?", *near) : hint);

@@ -1,6 +1,6 @@
-// Backfill: the instants of a past window that have no run get one. Which have one is asked of the store,
-// since memory holds the last two days only; one request at a time, each behind the rows of the one before
-// it.
+// Backfill: the instants of a past window that have no run get one. The window's rows are asked of the store,
+// since memory holds those of the last two days only; one request at a time, each behind the rows of the one
+// before it.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -24,7 +24,7 @@ bool step_writes(const core& c) {
 void begin_next(core& c) {
   if (c.backfills.empty()) return;
   c.backfill_waits = c.issued_number + (step_writes(c) ? 1 : 0);
-  ask_for_fired(c);
+  ask_for_window(c);
 }
 
 /// The window's instants that fire and are decided, at most one more than a request may have.
@@ -72,14 +72,12 @@ run_id make_run(core& c, const job_entry& j, wall_time instant) {
   return id;
 }
 
-void finish(core& c, const backfill_schedule& in, const std::vector<wall_time>& fired) {
+void finish(core& c, const backfill_schedule& in) {
   if (auto wrong = check(c, in)) return respond(c, in.request, std::move(*wrong));
   job_entry& j = c.jobs.find(in.job)->second;
   backfill_answer a;
   for (const upcoming_instant& i : instants_of(j, in)) {
-    const bool ran = std::binary_search(fired.begin(), fired.end(), i.instant) ||
-                     next_fired(c, in.job, i.instant - milliseconds{1}) == i.instant;
-    if (ran) {
+    if (next_fired(c, in.job, i.instant - milliseconds{1}) == i.instant) {
       ++a.had_runs;
     } else {
       a.items.push_back({i.instant, std::nullopt});
@@ -94,11 +92,11 @@ void finish(core& c, const backfill_schedule& in, const std::vector<wall_time>& 
 
 }  // namespace
 
-void ask_for_fired(core& c) {
+void ask_for_window(core& c) {
   if (!c.backfill_waits || c.gate.durable() < *c.backfill_waits) return;
   c.backfill_waits.reset();
   const backfill_schedule& in = c.backfills.front();
-  c.step.lookups.emplace_back(load_fired{in.request, in.job, in.from, in.to});
+  c.step.lookups.emplace_back(load_window{in.request, in.job, in.from, in.to});
 }
 
 void on(core& c, const backfill_schedule& in) {
@@ -110,11 +108,12 @@ void on(core& c, const backfill_schedule& in) {
   if (c.backfills.size() == 1) begin_next(c);
 }
 
-void on(core& c, const fired_loaded& in) {
+void on(core& c, const window_loaded& in) {
   if (c.backfills.empty() || c.backfills.front().request != in.request) return;
   const backfill_schedule request = std::move(c.backfills.front());
   c.backfills.pop_front();
-  finish(c, request, in.instants);
+  remember_rows(c, {{request.job, in.rows}});
+  finish(c, request);
   begin_next(c);
 }
 

@@ -7,6 +7,6 @@ namespace orchestrator::engine {
 
 /// Asks which instants of the first request's window have a run, once all that was issued before it is
 /// durable.
-void ask_for_fired(core& c);
+void ask_for_window(core& c);
 
 }  // namespace orchestrator::engine

@@ -239,9 +239,13 @@ class field_reader {
       const auto value = read_value(range, false);
       if (!value) return value.error();
       if (step_text) {
-        if (const auto step = read_step(*step_text, rule().high); !step) return step.error();
+        const auto step = read_step(*step_text, rule().high);
+        if (!step) return step.error();
+        const int first = *value > rule().high ? rule().low : *value;  // 7 is Sunday, where the week begins
+        const bool moves = first + *step <= rule().high_given;
         return refuse_here(step_text->position - 1, "a step needs a range or \"*\" before it",
-                           fmt::format("write {}-{}/{}", *value, rule().high, printable(step_text->text)));
+                           moves ? fmt::format("write {}-{}/{}", first, rule().high_given, *step)
+                                 : fmt::format("write {}, without a step", first));
       }
       add(*value, *value, 1);
       return std::nullopt;

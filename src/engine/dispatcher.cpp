@@ -22,6 +22,13 @@ bool is_free(const resource_amounts& wanted, const resource_amounts& offered, co
   });
 }
 
+// What may be handed out ahead: the share of the credit that belongs to slots with short runs. All that wait
+// ahead are short themselves, so every run that is not has a slot.
+int open_credit(const worker_capacity& c) {
+  const std::int64_t quick = std::max(c.slots - (c.used - c.brief), 0), slots = std::max(c.slots, 1);
+  return static_cast<int>((c.credit * quick + slots - 1) / slots);
+}
+
 }  // namespace
 
 std::int64_t amount_of(const resource_amounts& amounts, const std::string& name) {
@@ -327,7 +334,7 @@ void dispatcher::drop(worker_entry& w) {
 void dispatcher::update(worker_entry& w) {
   worker_capacity& c = w.capacity;
   std::optional<capacity_place> place;
-  if (c.accepting && c.kind && c.used < c.slots + c.credit) {
+  if (c.accepting && c.kind && c.used < c.slots + open_credit(c)) {
     place = capacity_place{c.used >= c.slots, c.used * 1024 / std::max(c.slots, 1), w.order};
   }
   const bool freed = std::exchange(c.resources_freed, false);
@@ -414,6 +421,7 @@ void dispatcher::book(requirement_class& c, const placement& p) {
   remove(c, *p.run);
   worker_capacity& there = p.worker->capacity;
   ++there.used;
+  if (is_brief(*p.run)) ++there.brief;
   for (const auto& [name, amount] : c.what.resources) there.taken[name] += amount;
   update(*p.worker);
 }

@@ -98,6 +98,7 @@ struct worker_capacity {
   int slots = 1;
   int credit = 0;
   int used = 0;
+  int brief = 0;  ///< of those used: by runs that were expected to be short when they were handed out
   resource_amounts taken;        ///< by the attempts it holds
   bool resources_freed = false;  ///< since the last update
   std::optional<std::size_t> kind;
@@ -147,7 +148,8 @@ class dispatcher {
   void drop(worker_entry& w);
 
   /// Takes up to `most` runs off the queues, best first: priority, then age. A worker that just refused a run
-  /// is avoided as long as another fits. Never beyond slots + credit; credit only for short runs.
+  /// is avoided as long as another fits. Never beyond slots + credit; credit only for short runs, and only
+  /// as much as is behind slots that short runs have: behind a long one it would keep them for good.
   std::vector<placement> plan(std::size_t most);
   bool has_work() const { return !open_.empty(); }
 

@@ -2,6 +2,8 @@
 // end), I7 (bounded attempts), I16 (never beyond slots + credit), and that every index says the same.
 #include "invariants.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "admission.hpp"
@@ -114,6 +116,10 @@ finding check_workers(const core& c) {
     const auto used = static_cast<int>(w.live.size());
     if (w.capacity.used != used)
       return fmt::format("worker {} is thought to run {}", w.row.worker_id, w.capacity.used);
+    const auto brief =
+        std::count_if(w.live.begin(), w.live.end(), [](const auto& l) { return l.second->brief; });
+    if (w.capacity.brief != brief)
+      return fmt::format("worker {} is thought to have {} short runs", w.row.worker_id, w.capacity.brief);
     if (w.capacity.place && used >= w.row.slots + w.row.credit)
       return std::string("I16: a full worker is offered work");
     if (w.session != nullptr && w.session->worker != &w)

@@ -21,6 +21,8 @@ constexpr std::size_t losses_a_step = 500;
 // more.
 constexpr std::size_t lease_holes_max = 256;
 constexpr std::uint64_t lease_jump = std::uint64_t{1} << 32;
+// Terms count starts, and a restore adds 2^32: a few of those are believed, nonsense is not.
+constexpr std::uint64_t term_jump_max = std::uint64_t{1} << 34;
 
 std::int64_t ms(nanoseconds d) { return std::chrono::duration_cast<milliseconds>(d).count(); }
 
@@ -104,6 +106,11 @@ lease_id open_hole(const core& c, lease_id from) {
   return last.value + 1 == from.value ? first : from;
 }
 
+void add_live(worker_entry& w, attempt_entry& a) {
+  w.live.emplace(a.row.lease, &a);
+  if (a.brief) ++w.brief;
+}
+
 struct due_lease {
   lease_id lease;
   std::string reason;
@@ -128,7 +135,8 @@ attempt_entry& file_attempt(core& c, run_entry& r, worker_entry& w, attempt row)
   ORC_CHECK(list.empty() || list.back()->row.lease < a.row.lease, "the leases of a run do not rise");
   list.push_back(&a);
   ++w.attempts;
-  if (is_live(a.row.state)) w.live.emplace(a.row.lease, &a);
+  a.brief = is_brief(r);
+  if (is_live(a.row.state)) add_live(w, a);
   if (a.row.state == attempt_state::lost && !is_final(r.state)) w.lost.emplace(a.row.lease, &a);
   return a;
 }
@@ -184,7 +192,7 @@ void end_attempt(core& c, attempt_entry& a, attempt_state to, std::string_view r
   worker_entry& w = *a.holder;
   if (was_live) free_limits(c, *a.run, w);
   w.last_end = c.clock;
-  w.live.erase(a.row.lease);
+  if (w.live.erase(a.row.lease) == 1 && a.brief) --w.brief;
   w.lost.erase(a.row.lease);
   if (to == attempt_state::lost && !is_final(a.run->state)) w.lost.emplace(a.row.lease, &a);
   refresh_capacity(c, w);
@@ -207,7 +215,7 @@ void revive_attempt(core& c, attempt_entry& a) {
   ++a.revivals;
   a.row.finished_at.reset();
   a.deadline_base = c.clock;
-  a.holder->live.emplace(a.row.lease, &a);
+  add_live(*a.holder, a);
   hold_limits(c, *a.run, *a.holder);
   refresh_capacity(c, *a.holder);
   // An unknown run stays unknown until its result: the table of states has no way back to active.
@@ -280,6 +288,7 @@ void refresh_capacity(core& c, worker_entry& w) {
   cap.slots = w.row.slots + (planted(defect::overlapping_slots) ? 1 : 0);
   cap.credit = w.row.credit;
   cap.used = static_cast<int>(w.live.size());
+  cap.brief = w.brief;
   c.places.update(w);
 }
 
@@ -299,12 +308,17 @@ bool was_issued(const core& c, lease_id lease) {
   return after == c.lease_holes.begin() || std::prev(after)->second < lease;
 }
 
-const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease) {
+const attempt* stored_row(const core& c, const fetched_rows& rows, lease_id lease) {
   const attempt* row = nullptr;
   for (const attempt& a : rows.attempts) {
     if (a.lease == lease) row = &a;
   }
   if (const auto newer = c.loose.find(lease); newer != c.loose.end()) row = &newer->second.row;
+  return row;
+}
+
+const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease) {
+  const attempt* row = stored_row(c, rows, lease);
   return row != nullptr && w != nullptr && owns(*w, *row) ? row : nullptr;
 }
 
@@ -337,6 +351,25 @@ void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id) {
                   "the worker. "
                   "Leases go on at {}.",
                   worker_id, seen.value, before, c.lease_counter.value));
+}
+
+void raise_own_term(core& c, std::uint64_t seen, std::string_view worker_id) {
+  if (seen <= c.term || planted(defect::term_not_raised)) return;
+  if (seen - c.term > term_jump_max) {
+    log(c, note_level::warning,
+        fmt::format(
+            "Worker {} says that it has seen term {}, ours is {}: no database of this cluster can have "
+            "come that far. It will refuse what it is offered; drain it and give it a fresh work dir.",
+            worker_id, seen, c.term));
+    return;
+  }
+  log(c, note_level::warning,
+      fmt::format("Worker {} has seen term {}, ours is {}: the database seems to be older than the worker. "
+                  "Terms go on at {}.",
+                  worker_id, seen, c.term, seen + 1));
+  // Not the same one: two histories must not share a term.
+  c.term = seen + 1;
+  c.step.first.emplace_back(raise_term{c.term});
 }
 
 }  // namespace orchestrator::engine

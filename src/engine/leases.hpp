@@ -48,11 +48,16 @@ void refresh_ping_interval(core& c, worker_entry& w);
 void jump_lease_counter(core& c, lease_id seen);
 /// The same if a worker has seen more than we issued: the database was rolled back.
 void raise_lease_counter(core& c, lease_id seen, std::string_view worker_id);
+/// Rule 10 for terms: a worker refuses every offer of a term below one that it has seen, so ours goes on
+/// above that.
+void raise_own_term(core& c, std::uint64_t seen, std::string_view worker_id);
 /// Whether this database ever issued that lease; one that a jump of the counter left out it did not.
 bool was_issued(const core& c, lease_id lease);
 
-/// The row of an attempt that left memory, as it will be when everything issued is durable; null if this
-/// worker does not own one.
+/// The row of an attempt that left memory, as it will be when everything issued is durable; null if there is
+/// none.
+const attempt* stored_row(const core& c, const fetched_rows& rows, lease_id lease);
+/// The same, if it is this worker's.
 const attempt* loose_row(const core& c, const worker_entry* w, const fetched_rows& rows, lease_id lease);
 /// Writes such a row anew.
 void put_loose(core& c, attempt row);

@@ -10,6 +10,9 @@
 namespace orchestrator::engine {
 namespace {
 
+constexpr std::size_t spans_counted = 10'000;
+constexpr milliseconds tick{1};
+
 /// The row without a run that the instant lies in, or null.
 stored_instant* quiet_row_of(ledger_memory& l, wall_time instant) {
   auto at = l.quiet.upper_bound(instant);
@@ -44,6 +47,47 @@ stored_instant* row_to_extend(ledger_memory& l, wall_time from, instant_outcome 
   const bool run_between = l.fired.upper_bound(newest.until) != l.fired.end();
   const bool same = newest.outcome == outcome && newest.rule == rule && newest.until < from;
   return same && !run_between ? &newest : nullptr;
+}
+
+/// The part of a row later than `after` and not later than `until`. The row's own ends were instants, also
+/// by an older version of the schedule.
+std::optional<stored_instant> part_of(const stored_instant& row, wall_time after, wall_time until,
+                                      const calendar& times) {
+  if (until <= after) return std::nullopt;
+  const std::vector<instant_span> spans = times.account(after, until, spans_counted);
+  const bool begins = after < row.instant, ends = until == row.until;
+  if (spans.empty() && !begins && !ends) return std::nullopt;
+  stored_instant part = row;
+  if (!begins) part.instant = spans.empty() ? row.until : spans.front().first;
+  if (!ends) part.until = spans.empty() ? row.instant : spans.back().last;
+  part.count = 0;
+  for (const instant_span& s : spans) part.count += s.count;
+  part.count = std::max<std::uint64_t>(part.count, 1);
+  return part;
+}
+
+/// The row's count is what was decided, also by an older version of the schedule; the parts share it.
+void keep_count(std::vector<stored_instant>& parts, std::uint64_t count) {
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::size_t later = parts.size() - 1 - i;
+    const std::uint64_t most = count > later ? count - later : 1;
+    parts[i].count = later == 0 ? most : std::min(parts[i].count, most);
+    count -= std::min(count, parts[i].count);
+  }
+}
+
+/// What is left of a row where instants in it have runs.
+std::vector<stored_instant> parts_of(const stored_instant& row, const std::set<wall_time>& fired,
+                                     const calendar& times) {
+  std::vector<stored_instant> parts;
+  wall_time after = row.instant - tick;
+  for (auto cut = fired.lower_bound(row.instant); cut != fired.end() && *cut <= row.until; ++cut) {
+    if (auto part = part_of(row, after, *cut - tick, times)) parts.push_back(std::move(*part));
+    after = *cut;
+  }
+  if (auto part = part_of(row, after, row.until, times)) parts.push_back(std::move(*part));
+  keep_count(parts, row.count - 1);
+  return parts;
 }
 
 }  // namespace
@@ -108,7 +152,6 @@ void withdraw_after(core& c, const std::string& job, wall_time after, const cale
   c.step.rest.emplace_back(withdraw_instants{job, after});
   stored_instant* cut = quiet_row_of(l, after);
   if (cut == nullptr || cut->until == after) return;
-  constexpr std::size_t spans_counted = 10'000;
   const std::vector<instant_span> left = times.account(cut->instant, after, spans_counted);
   cut->count = 1;
   cut->until = cut->instant;
@@ -123,12 +166,14 @@ void record_backfill(core& c, const std::string& job, wall_time instant, const c
                      const run_id& run) {
   ledger_memory& l = c.ledgers[job];
   l.fired.insert(instant);
-  const milliseconds tick{1};
-  backfill_instant m{job, instant, instant - tick, instant + tick, run};
-  if (const auto after = times.next_of_any_kind(instant)) m.after = *after;
-  if (const auto before = times.latest(wall_time{}, instant - tick)) m.before = before->instant;
-  // The store takes the instant out of the row it shares; what is left of that begins nothing new.
-  if (const stored_instant* row = quiet_row_of(l, instant)) l.quiet.erase(wall_time(row->instant));
+  backfill_instant m{job, instant, run, std::nullopt, {}};
+  if (const stored_instant* found = quiet_row_of(l, instant)) {
+    const stored_instant row = *found;
+    m.shared = row.instant;
+    m.parts = parts_of(row, l.fired, times);
+    l.quiet.erase(row.instant);
+    for (const stored_instant& part : m.parts) l.quiet[part.instant] = part;
+  }
   c.step.rest.emplace_back(std::move(m));
   tell(c, "schedule.fired", job, {instant, instant_outcome::late, run, "backfill", 1, instant});
 }

@@ -173,6 +173,38 @@ std::optional<refusal> check_version(const core& c, const apply_jobs& in) {
                 "", "Read it again and repeat the change.");
 }
 
+std::string lower_case(std::string_view text) {
+  std::string out{text};
+  for (char& ch : out) {
+    if (ch >= 'A' && ch <= 'Z') ch = static_cast<char>(ch - 'A' + 'a');
+  }
+  return out;
+}
+
+// Of new names only: jobs that are stored stay as they are. `last` is a word for the newest run, and of two
+// names that differ in case alone one is always typed for the other.
+std::optional<refusal> check_new_names(const core& c, const std::vector<job_definition>& list) {
+  const auto is_new = [&](const job_definition& d) { return !c.jobs.contains(d.name); };
+  if (std::none_of(list.begin(), list.end(), is_new)) return std::nullopt;
+  std::map<std::string, std::string> known;
+  for (const auto& [name, j] : c.jobs) known.emplace(lower_case(name), name);
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const std::string& name = list[i].name;
+    const std::string pointer = (list.size() == 1 ? "" : fmt::format("/{}", i)) + "/name";
+    if (!is_new(list[i])) continue;
+    if (name == "last") {
+      return refuse(errc::bad_field, "No job can be named \"last\", which stands for the newest run.",
+                    pointer, "take another name");
+    }
+    const auto [other, fresh] = known.emplace(lower_case(name), name);
+    if (fresh || other->second == name) continue;
+    return refuse(errc::bad_field,
+                  fmt::format("The job names {} and {} differ in case alone.", name, other->second), pointer,
+                  fmt::format("write {} if you mean that job, or take another name", other->second));
+  }
+  return std::nullopt;
+}
+
 std::optional<refusal> check_calendar_list(const core& c, const apply_jobs& in) {
   std::set<std::string> names;
   for (const auto& [name, days] : c.calendars) names.insert(name);
@@ -209,6 +241,7 @@ std::optional<refusal> check_all(const core& c, const apply_jobs& in) {
                     pointer + "/name");
     }
   }
+  if (auto wrong = check_new_names(c, in.jobs)) return wrong;
   if (auto wrong = check_limits(c, in.jobs)) return wrong;
   return check_version(c, in);
 }

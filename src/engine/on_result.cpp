@@ -20,7 +20,17 @@ using protocol::result_status;
 
 constexpr std::size_t error_text = 64 * 1024;
 constexpr std::size_t legacy_tail = 8 * 1024 * 1024;
-constexpr double average_weight = 0.2;  ///< of the newest duration in the running average
+constexpr double average_weight = 0.2;               ///< of the newest duration in the running average
+constexpr std::size_t run_text = 64;                 ///< of what a worker calls a run that we do not know
+constexpr std::size_t unknown_results_told = 1'000;  ///< of one worker
+
+// Why nothing here is about a result: for the fact, and for the log.
+struct unknown_reason {
+  const char* code;
+  const char* text;
+};
+constexpr unknown_reason anothers{"anothers_lease", "is another's here"};
+constexpr unknown_reason never_issued{"never_issued", "this database never issued"};
 
 attempt_state state_for(result_status status) {
   switch (status) {
@@ -145,12 +155,51 @@ disposition record_result(core& c, attempt_entry& a, const protocol::job_result&
   return disposition::superseded;
 }
 
+// Whether a message over this connection is about the attempt of that run.
+bool names_run(const session_entry& s, const protocol::job_ref& job, const run_id& run) {
+  if (s.legacy) return true;  // its job id is the lease by which the attempt was found
+  const auto* text = std::get_if<std::string>(&job.id);
+  return text != nullptr && *text == to_string(run);
+}
+
+bool speaks_of(const attempt_entry& a, const session_entry& s, const protocol::job_ref& job) {
+  return a.holder == s.worker && names_run(s, job, a.row.run);
+}
+
+// A result that nothing in this database is about. An older copy of it that was put back may have given the
+// lease to somebody else since, or not have come to it: so the worker keeps what it has, and people are told,
+// once in our life however often it comes.
+disposition keep_with_worker(core& c, session_entry& s, const protocol::job_result& r, lease_id lease,
+                             const unknown_reason& why) {
+  if (planted(defect::anothers_result_settled)) return disposition::superseded;
+  worker_entry& w = *s.worker;
+  if (w.unknown_results.size() < unknown_results_told && w.unknown_results.insert(lease).second) {
+    const auto* run = std::get_if<std::string>(&r.job_id.id);
+    put_fact(c, "worker.unknown_result", "worker/" + w.row.worker_id,
+             fact_data()
+                 .add("lease", lease)
+                 .add_if("run", run == nullptr ? std::string{} : printable(*run, run_text))
+                 .add("status", to_string(r.status))
+                 .add("reason", why.code)
+                 .take());
+    log(c, note_level::warning,
+        fmt::format(
+            "Worker {} sent a result ({}) for lease {}, which {}: the database seems to be older than "
+            "the worker. {}",
+            s.worker_name, to_string(r.status), lease.value, why.text,
+            s.legacy ? "A worker of that kind keeps nothing, so this line and its event are all there is."
+                     : fmt::format("The worker keeps it for {} days.", limits::unknown_results_kept_days)));
+  }
+  return disposition::unknown_lease;
+}
+
 // The same for an attempt whose run has ended and left memory.
-disposition record_fetched(core& c, const session_entry& s, const fetched_rows& rows, lease_id lease,
+disposition record_fetched(core& c, session_entry& s, const fetched_rows& rows, lease_id lease,
                            const protocol::job_result& r, std::uint32_t crc) {
-  const attempt* row = loose_row(c, s.worker, rows, lease);
-  // Rule 11: issued, but its row is gone by retention. Or it is another's.
-  if (row == nullptr) return disposition::superseded;
+  const attempt* row = stored_row(c, rows, lease);
+  if (row == nullptr) return disposition::superseded;  // rule 11: issued, but its row is gone by retention
+  if (!owns(*s.worker, *row) || !names_run(s, r.job_id, row->run))
+    return keep_with_worker(c, s, r, lease, anothers);
   if (has_result(*row)) return judge_again(*row, crc);
   attempt changed = *row;
   changed.superseded_status = to_string(r.status);
@@ -168,13 +217,6 @@ void store_legacy_log(core& c, attempt_entry& a, std::string_view log) {
   store_output(c, a, "stdout", tail, log.substr(tail));
 }
 
-bool speaks_of(const attempt_entry& a, const session_entry& s, const protocol::job_ref& job) {
-  if (a.holder != s.worker) return false;
-  if (s.legacy) return true;  // its job id is the lease by which the attempt was found
-  const auto* text = std::get_if<std::string>(&job.id);
-  return text != nullptr && *text == to_string(a.row.run);
-}
-
 }  // namespace
 
 bool on_job_result(core& c, session_entry& s, const protocol::worker_message& m, const fetched_rows* rows) {
@@ -185,12 +227,7 @@ bool on_job_result(core& c, session_entry& s, const protocol::worker_message& m,
     return true;
   }
   if (!was_issued(c, lease)) {
-    log(c, note_level::warning,
-        fmt::format(
-            "Worker {} sent a result for lease {}, which this database never issued; the worker keeps "
-            "it.",
-            s.worker_name, lease.value));
-    acknowledge(c, s, m, disposition::unknown_lease);
+    acknowledge(c, s, m, keep_with_worker(c, s, r, lease, never_issued));
     return true;
   }
   attempt_entry* a = find_attempt(c, lease);
@@ -200,9 +237,7 @@ bool on_job_result(core& c, session_entry& s, const protocol::worker_message& m,
     return true;
   }
   if (!speaks_of(*a, s, r.job_id)) {
-    log(c, note_level::warning,
-        fmt::format("Worker {} sent a result for lease {}, which is another's.", s.worker_name, lease.value));
-    acknowledge(c, s, m, disposition::superseded);
+    acknowledge(c, s, m, keep_with_worker(c, s, r, lease, anothers));
     return true;
   }
   if (s.legacy && !r.log_output.empty()) store_legacy_log(c, *a, r.log_output);

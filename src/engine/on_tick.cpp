@@ -134,7 +134,7 @@ void on(core& c, const persisted& in) {
   let_depart(c);
   drop_durable_loose(c);
   ask_for_instants(c);
-  ask_for_fired(c);
+  ask_for_window(c);
 }
 
 void on(core& c, const output_persisted& in) {

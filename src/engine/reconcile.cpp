@@ -143,11 +143,7 @@ void reconcile(core& c, worker_entry& w, const protocol::worker_register& r, pro
     return;
   }
   if (r.highest_lease) raise_lease_counter(c, *r.highest_lease, r.worker_id);
-  if (r.term && *r.term > c.term) {
-    log(c, note_level::warning,
-        fmt::format("Worker {} has seen term {}, ours is {}: the database seems to be older than the worker.",
-                    r.worker_id, *r.term, c.term));
-  }
+  if (r.term && r.cluster) raise_own_term(c, *r.term, r.worker_id);
   std::set<lease_id> listed;
   for (const auto* list : {&r.running, &r.unacked, &r.lost}) {
     if (planted(defect::unacked_ignored) && list == &r.unacked) continue;

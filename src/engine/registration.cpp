@@ -123,11 +123,11 @@ void answer_registration(core& c, session_entry& s, const protocol::worker_regis
   answer.seq = seq;
   answer.session = std::to_string(s.id.value);
   answer.cluster = c.cluster;
-  answer.term = c.term;
   answer.protocol = our_protocol;
   if (s.batch) answer.features = {"batch"};
   answer.lease_ttl_seconds = static_cast<double>(c.settings.lease_ttl.count()) / 1000.0;
   reconcile(c, w, r, answer);
+  answer.term = c.term;  // which a worker that has seen a later one raises
   send_to(c, s, {std::nullopt, std::move(answer)});
   for (const auto& [lease, a] : w.live) {
     if (a->run->cancel_requested) send_cancel(c, *a);

@@ -16,8 +16,7 @@ namespace {
 using run_list = std::vector<const run_entry*>;
 using class_test = std::function<bool(const requirement_class&)>;
 
-// More names than this nobody reads, and more waiting runs than that are not worth counting.
-constexpr std::size_t runs_in_command = 10;
+// More waiting runs than that are not worth counting.
 constexpr std::size_t counted_before = 1'000;
 
 attempts live_attempts(const core& c, const std::function<bool(const attempt_entry&)>& wanted) {
@@ -201,6 +200,16 @@ std::string room_on(const question& q, const worker_list& workers) {
   if (contested || fewest.empty() || fewest.size() > runs_in_command)
     return "Start another worker: " + fitting_worker(q);
   return cancel(fewest, fewest.size(), {});
+}
+
+std::string end_of_one(const attempts& list) {
+  const attempt_entry* chosen = nullptr;
+  for (const attempt_entry* a : list) {
+    if (a->run->cancel_requested) continue;
+    if (chosen == nullptr || !a->brief || chosen->brief) chosen = a;
+  }
+  if (chosen == nullptr) return "Wait for the end of the runs that are being cancelled.";
+  return "orchestrator run cancel " + id_of(*chosen->run);
 }
 
 std::string fitting_worker(const question& q) {

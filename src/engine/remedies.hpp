@@ -26,6 +26,9 @@ struct question {
   wall_time wall_at(mono_time at) const;
 };
 
+/// More names than this in one command nobody reads.
+inline constexpr std::size_t runs_in_command = 10;
+
 std::string id_of(const run_entry& r);
 /// Live attempts that hold this limit, the oldest lease first.
 attempts holders_of(const core& c, const limiter& l);
@@ -44,6 +47,8 @@ std::string free_lock(const question& q, const limit_use& lock, const attempts& 
 std::string nobody_alone_before(const question& q, const limit_use& lock);
 /// These workers fit, but each lacks a slot or resources at present; not empty.
 std::string room_on(const question& q, const worker_list& workers);
+/// Of these attempts one must end: the newest that is not short by itself.
+std::string end_of_one(const attempts& list);
 /// The command for a worker on which it would start.
 std::string fitting_worker(const question& q);
 /// Of these draining workers, which are not none, the one that lets it go soonest.

@@ -16,7 +16,7 @@ void on(core& c, const apply_jobs& in);
 void on(core& c, const remove_calendar& in);
 void on(core& c, const delete_job& in);
 void on(core& c, const backfill_schedule& in);
-void on(core& c, const fired_loaded& in);
+void on(core& c, const window_loaded& in);
 void on(core& c, const pause_job& in);
 void on(core& c, const drain_worker& in);
 void on(core& c, const remove_worker& in);

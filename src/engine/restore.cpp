@@ -282,6 +282,12 @@ void settle_restored(core& c, const std::vector<const run*>& runs) {
           c.lease_counter.value, unknown));
 }
 
+void report_lost_output(core& c) {
+  put_fact(c, "server.output_lost", "server", "{}");
+  log(c, note_level::warning,
+      "The output database was missing, and this start accepted that: what runs printed until now is gone.");
+}
+
 void restore_identity(core& c, const started& in) {
   const snapshot& from = in.snapshot;
   c.random = random_source(in.seed);
@@ -351,6 +357,7 @@ void on(core& c, const started& in) {
     watch_start(c, *c.runs.find(row->id));
   }
   if (from.restored_now) settle_restored(c, runs);
+  if (from.output_lost_now) report_lost_output(c);
   for (auto& [name, j] : c.jobs) arm_schedule(c, j);
 }
 

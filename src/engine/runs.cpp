@@ -414,10 +414,12 @@ attempt_entry* live_attempt(const run_entry& r) {
   return a != nullptr && is_live(a->row.state) ? a : nullptr;
 }
 
-bool creditable(const run_entry& r) {
-  const spec_entry& s = *r.spec;
-  return !s.spec.at_most_once && s.average_seconds >= 0 && s.average_seconds <= credit_seconds;
+bool is_brief(const run_entry& r) {
+  const double average = r.spec->average_seconds;
+  return average >= 0 && average <= credit_seconds;
 }
+
+bool creditable(const run_entry& r) { return !r.spec->spec.at_most_once && is_brief(r); }
 
 requirement_class& class_of(core& c, run_entry& r) {
   const run_spec& s = r.spec->spec;

@@ -77,6 +77,8 @@ void let_depart(core& c);
 /// The newest attempt that was offered, or null.
 attempt_entry* newest_attempt(const run_entry& r);
 attempt_entry* live_attempt(const run_entry& r);
+/// Its kind was short lately; what is not known to be short is long.
+bool is_brief(const run_entry& r);
 /// May be handed out ahead of a free slot: short, and harmless if it waits.
 bool creditable(const run_entry& r);
 requirement_class& class_of(core& c, run_entry& r);

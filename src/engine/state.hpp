@@ -114,7 +114,8 @@ struct attempt_entry {
   orchestrator::attempt row;
   run_entry* run = nullptr;
   worker_entry* holder = nullptr;
-  bool sent = false;  ///< its execute_job left the gate, or may have before a restart
+  bool brief = false;  ///< was expected to be short when it was filed
+  bool sent = false;   ///< its execute_job left the gate, or may have before a restart
   int line_moves =
       0;  ///< how often the end of another may still renew its time: those ahead of it at the offer
   int revivals = 0;  ///< how often it was lost and heard of again, since this start
@@ -146,7 +147,9 @@ struct worker_entry {
   std::optional<mono_time> check_at;  ///< the armed timer
   std::optional<mono_time>
       probe_until;           ///< silent too long: pinged, and lost unless something is read until then
+  int brief = 0;             ///< of `live`, those expected to be short
   worker_capacity capacity;  ///< what the dispatcher knows of it
+  std::set<lease_id> unknown_results;  ///< leases of results that we know nothing of, and said so
   bool dirty = false;
 };
 

@@ -82,13 +82,20 @@ std::optional<mono_time> latest_end(const run_entry& r) {
   return a != nullptr && last ? latest_end(*a) : std::nullopt;
 }
 
-std::string overlap_remedy(const run_entry& first, std::size_t ahead, const std::string& job) {
-  if (ahead > 1)
+std::string overlap_remedy(const std::vector<const run_entry*>& ahead, const std::string& job) {
+  const run_entry& first = *ahead.front();
+  if (ahead.size() > runs_in_command)
     return fmt::format(
         "Give the schedule of {} overlap = \"allow\" with orchestrator job apply; all go then.", job);
-  if (first.cancel_requested) return "Wait for the end of the run that is being cancelled.";
-  if (first.held) return "orchestrator run release " + id_of(first);
-  return "orchestrator run cancel " + id_of(first);
+  if (ahead.size() == 1 && first.cancel_requested)
+    return "Wait for the end of the run that is being cancelled.";
+  if (ahead.size() == 1 && first.held) return "orchestrator run release " + id_of(first);
+  std::string ids;
+  for (const run_entry* r : ahead) {
+    if (!r->cancel_requested) ids += " " + id_of(*r);
+  }
+  return ids.empty() ? "Wait for the end of the runs that are being cancelled."
+                     : "orchestrator run cancel" + ids;
 }
 
 blocking_reason of_overlap(const question& q) {
@@ -99,7 +106,7 @@ blocking_reason of_overlap(const question& q) {
                   fmt::format("Of the job's runs one goes at a time: {} {}, and this one is number {} in the "
                               "line behind it.",
                               id_of(first), words_of(first), ahead.size()),
-                  overlap_remedy(first, ahead.size(), q.r.name->text));
+                  overlap_remedy(ahead, q.r.name->text));
   for (const run_entry* r : ahead) {
     if (b.holders.size() < holders_shown) b.holders.push_back("run/" + id_of(*r));
   }
@@ -186,11 +193,10 @@ blocking_reason of_queue(const question& q, const limit_use& u, blocking_code co
 blocking_reason of_job(const question& q, const limit_use& u, blocking_code code) {
   const std::string& name = u.what->name();
   if (code == blocking_code::job_rate) {
-    auto b =
-        reason(code, fmt::format("Runs of {} start at most {}.", name, format_rate(*u.rate)),
-               fmt::format("orchestrator run cancel {}, and submit it again without a rate or with another "
-                           "one; a run keeps the rate it was submitted with",
-                           id_of(q.r)));
+    auto b = reason(code, fmt::format("Runs of {} start at most {}.", name, format_rate(*u.rate)),
+                    fmt::format("A run keeps the rate it was submitted with. Submit it again without one or "
+                                "with another, then: orchestrator run cancel {}",
+                                id_of(q.r)));
     if (q.first) expect(b, forecast_kind::at, q.wall_at(next_token(u)));
     return b;
   }
@@ -364,7 +370,25 @@ void add_workers(const question& q, reasons& list) {
 
 // ---- on its way
 
-void add_active_reasons(const run_entry& r, reasons& list) {
+// It was handed out behind short runs; one of those that have the slots must end.
+blocking_reason behind_slots(const core& c, const attempt_entry& a, std::size_t ahead, engine_time now) {
+  attempts in_slots;
+  for (const auto& [lease, other] : a.holder->live) {
+    if (in_slots.size() == static_cast<std::size_t>(a.holder->row.slots)) break;
+    in_slots.push_back(other);
+  }
+  auto b =
+      reason(blocking_code::waiting_on_worker,
+             fmt::format("Handed to {}, where it waits for a slot.", a.row.worker_id), end_of_one(in_slots));
+  name_holders(b, in_slots);
+  const requirement_class& what = known_class(*a.run);
+  const bool first = ahead == in_slots.size();
+  expect_one_end({c, *a.run, what, c.places.rank_of(what, *a.run), now, now.mono - c.stalls, first}, b,
+                 in_slots);
+  return b;
+}
+
+void add_active_reasons(const core& c, const run_entry& r, engine_time now, reasons& list) {
   const attempt_entry* a = live_attempt(r);
   if (a == nullptr) return;
   const auto add = [&](blocking_code code, std::string detail) {
@@ -376,8 +400,7 @@ void add_active_reasons(const run_entry& r, reasons& list) {
   const auto& live = a->holder->live;
   const auto ahead = std::distance(live.begin(), live.find(a->row.lease));
   if (a->row.state != attempt_state::running && ahead >= a->holder->row.slots) {
-    add(blocking_code::waiting_on_worker,
-        fmt::format("Handed to {}, where it waits for a slot.", a->row.worker_id));
+    list.push_back(behind_slots(c, *a, static_cast<std::size_t>(ahead), now));
   } else if (!r.cancel_requested) {
     add(blocking_code::active,
         fmt::format("Attempt {} is {} on {}.", a->row.number, to_string(a->row.state), a->row.worker_id));
@@ -401,7 +424,7 @@ void add_waiting_reasons(const core& c, const run_entry& r, engine_time now, rea
     list.push_back(reason(blocking_code::expires,
                           fmt::format("Unless a worker takes it before, it expires in {} (start_within).",
                                       seconds_left(at - q.clock)),
-                          "orchestrator run cancel " + id_of(r) + " and submit it again with more time"));
+                          "Submit it again with more time, then: orchestrator run cancel " + id_of(r)));
     expect(list.back(), forecast_kind::at, q.wall_at(at));
   }
 }
@@ -444,7 +467,8 @@ std::optional<std::vector<blocking_reason>> live_view::why(const run_id& id, eng
   const run_entry* r = core_.runs.find(id);
   if (r == nullptr || is_final(r->state)) return std::nullopt;
   reasons list;
-  if (r->state == run_state::active || r->state == run_state::unknown) add_active_reasons(*r, list);
+  if (r->state == run_state::active || r->state == run_state::unknown)
+    add_active_reasons(core_, *r, now, list);
   if (r->state == run_state::unknown) {
     list.push_back(reason(blocking_code::unknown,
                           "It starts at most once, and how its attempt ended is not known.",

@@ -1,8 +1,5 @@
-// Rows of the ledger of instants: the words of their outcomes, as the API shows them, and how one is left.
-#include <algorithm>
-
+// The words of the outcomes of instants, as the API shows them.
 #include <orchestrator/model/fact.hpp>
-#include <orchestrator/model/snapshot.hpp>
 
 namespace orchestrator {
 
@@ -19,22 +16,6 @@ const char* to_string(instant_outcome o) {
     case instant_outcome::skipped_calendar: return "skipped_calendar";
   }
   return "invalid";
-}
-
-bool leave_row(stored_instant& row, wall_time instant, wall_time before, wall_time after) {
-  if (row.count <= 1 || row.instant == row.until) return false;
-  --row.count;
-  if (row.instant == instant) {
-    row.instant = std::min(after, row.until);
-  } else if (row.until == instant) {
-    row.until = std::max(before, row.instant);
-  }
-  return true;
-}
-
-void step_over(stored_instant& row) {
-  row.instant += milliseconds{1};
-  row.until = std::max(row.until, row.instant);
 }
 
 }  // namespace orchestrator

@@ -84,6 +84,9 @@ std::string describe_start_failure(const launch& what, const std::string& path, 
     return fmt::format("cannot run '{}': No such file or directory; the interpreter it names is missing",
                        name);
   }
+  struct stat info{};
+  if (error_number == EACCES && ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode))
+    return fmt::format("cannot run '{}': it is a directory; name a program in it", name);
   return fmt::format("cannot run '{}': {}{}", name, std::strerror(error_number), advice(error_number));
 }
 

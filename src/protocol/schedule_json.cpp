@@ -117,8 +117,18 @@ void read_hourly(field_reader& r, schedule& s) {
 }
 
 void read_cron(field_reader& r, schedule& s) {
-  s.cron = r.text("cron", cron_bytes).value_or("");
-  if (s.cron.find_first_not_of(" \t") == std::string::npos) r.refuse("cron", "is empty");
+  // With the place, as the cron parser says what else is wrong with an expression.
+  const auto text = r.text("cron", limits::argv_item_bytes);
+  s.cron = text.value_or("");
+  if (!text) return;
+  if (text->find_first_not_of(" \t") == std::string::npos)
+    r.refuse(bad_field(r.pointer("cron"), "cron, position 1: the expression is empty",
+                       "write minute hour day-of-month month day-of-week, as in \"30 2 * * MON-FRI\""));
+  if (text->size() > cron_bytes)
+    r.refuse(bad_field(
+        r.pointer("cron"),
+        fmt::format("cron, position {}: the expression is longer than {} bytes", cron_bytes + 1, cron_bytes),
+        "split it into several jobs"));
 }
 
 void read_rule(field_reader& r, std::string_view key, schedule& s) {
@@ -234,7 +244,7 @@ result<schedule> read_schedule(const json::object& o, const std::string& path) {
   }
   if (rule.empty()) {
     r.refuse(bad_field(path, "the schedule has no rule",
-                       "give one of cron, every, hourly, daily, weekly, monthly, manual"));
+                       fmt::format("give one of {}", fmt::join(rule_keys, ", "))));
   } else {
     read_rule(r, rule, s);
   }

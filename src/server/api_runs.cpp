@@ -1,4 +1,4 @@
-// Runs: submit, list, show, cancel, retry, hold, release, resolve, why.
+// Runs: submit, list, show, cancel, retry, hold, release, resolve.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -329,44 +329,21 @@ asio::awaitable<net::http_response> release(api& a, net::http_request r) {
   co_return co_await change_run(a, std::move(r), std::move(request));
 }
 
-const char* forecast_text(engine::forecast_kind kind) {
-  switch (kind) {
-    case engine::forecast_kind::at: return "at";
-    case engine::forecast_kind::at_most: return "at_most";
-    case engine::forecast_kind::unknown: break;
+/// What a key stands for: the request as it came, but that one instant may be written in any zone.
+std::uint64_t fingerprint_of(const net::http_request& r) {
+  std::string body = r.body;
+  const auto parsed = protocol::parse_json(body);
+  const json::value* at = parsed && parsed->is_object() ? parsed->as_object().if_contains("at") : nullptr;
+  const std::string text = at != nullptr && at->is_string() ? std::string(at->as_string()) : "";
+  const auto time = parse_rfc3339(text);
+  const std::string quoted = '"' + text + '"';
+  const std::size_t place = time ? body.find(quoted) : std::string::npos;
+  if (place != std::string::npos && body.find(quoted, place + 1) == std::string::npos) {
+    std::string utc = to_rfc3339(*time);
+    if (utc.ends_with(".000Z")) utc.replace(utc.size() - 5, 5, "Z");
+    body.replace(place + 1, text.size(), utc);
   }
-  return "unknown";
-}
-
-asio::awaitable<net::http_response> why(api& a, net::http_request r) {
-  const auto id = co_await resolve_run_id(a, r.path_parameters[0]);
-  if (!id) co_return reply(a, id.error());
-  const auto reasons = a.core.view().why(*id, engine_time{read_mono_clock(), read_wall_clock()});
-  co_await a.core.until_durable(a.core.view().issued());
-  const found_run found = co_await find_run(a, *id);
-  if (!found.row) {
-    co_return reply(a, refusal{errc::not_found, fmt::format("there is no run {}", to_string(*id)), "", ""});
-  }
-  json::array list;
-  if (reasons) {
-    for (const auto& reason : *reasons) {
-      json::object o;
-      o["code"] = to_string(reason.code);
-      o["detail"] = reason.detail;
-      o["remedy"] = reason.remedy;
-      o["holders"] = json::array(reason.holders.begin(), reason.holders.end());
-      o["forecast"] = forecast_text(reason.forecast);
-      o["until"] = reason.until ? json::value(to_rfc3339(*reason.until)) : json::value();
-      list.push_back(std::move(o));
-    }
-  }
-  json::object out;
-  out["run"] = to_string(*id);
-  out["job"] = found.row->run.job;
-  out["state"] = to_string(found.row->run.state);
-  out["reason"] = found.row->run.reason.empty() ? json::value(nullptr) : json::value(found.row->run.reason);
-  out["reasons"] = std::move(list);
-  co_return reply(a, out);
+  return hash64(r.path + "\n" + body);
 }
 
 asio::awaitable<net::http_response> post_run(api& a, net::http_request r) {
@@ -396,7 +373,7 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
     }
   }
   request.what = std::move(what);
-  request.fingerprint = hash64(r.path + "\n" + r.body);
+  request.fingerprint = fingerprint_of(r);
   auto key = read_key(r);
   if (!key) co_return reply(a, key.error());
   request.idempotency_key = std::move(*key);
@@ -408,10 +385,10 @@ asio::awaitable<net::http_response> submit(api& a, net::http_request r, protocol
   if (unresolved && refused != nullptr && refused->code == errc::not_found) co_return reply(a, *unresolved);
   if (const auto* gone = std::get_if<engine::purged_answer>(&answer.body)) co_return purged(a, gone->id);
   const auto* run = std::get_if<engine::run_answer>(&answer.body);
-  if (run == nullptr) co_return co_await changed_run(a, std::move(answer));
+  // A key's run may have begun, or ended, long ago. A new one has no attempts yet, and costs no read.
+  if (run == nullptr || run->replayed) co_return co_await changed_run(a, std::move(answer));
   net::http_response out = reply(a, show_answer(*run), 201);
   out.headers.emplace_back("Location", "/api/v1/runs/" + to_string(run->run.id));
-  if (run->replayed) out.headers.emplace_back("Idempotency-Replayed", "true");
   co_return out;
 }
 
@@ -420,7 +397,6 @@ void add_run_routes(net::http_server& http, api& a) {
   http.add({"GET", "/api/v1/runs", [&a](net::http_request r) { return list_runs(a, std::move(r)); }});
   http.add({"POST", "/api/v1/runs:retry", [&a](net::http_request r) { return retry_many(a, std::move(r)); }});
   http.add({"GET", "/api/v1/runs/{id}", [&a](net::http_request r) { return show(a, std::move(r)); }});
-  http.add({"GET", "/api/v1/runs/{id}/why", [&a](net::http_request r) { return why(a, std::move(r)); }});
   const auto act = [&](const char* path, net::http_handler handler) {
     http.add({"POST", path, without_fields(a, std::move(handler))});
   };

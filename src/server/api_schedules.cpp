@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::uint64_t next_default = 5;
 constexpr std::uint64_t next_max = 100;
+/// The search for instants goes no further (timetable.hpp).
+const wall_time instants_end = parse_rfc3339("2401-01-01T00:00:00Z").value();
 
 json::object show_instant(const engine::upcoming_instant& i) {
   json::object o;
@@ -64,6 +66,10 @@ result<wall_time> decode_from(const std::string* text) {
   if (text == nullptr) return read_wall_clock();
   const auto t = parse_rfc3339(*text);
   if (!t) return refusal{errc::bad_field, "`from` must be an RFC 3339 time", "/from", ""};
+  if (*t >= instants_end) {
+    return refusal{errc::bad_field, "instants end with the year 2400, and `from` is later", "/from",
+                   "give an earlier time"};
+  }
   return *t;
 }
 
@@ -121,8 +127,8 @@ asio::awaitable<net::http_response> preview(api& a, net::http_request r) {
   const auto definition = protocol::decode_job(wrapped);
   if (!definition) co_return reply(a, definition.error());
   const json::value* from_value = body->if_contains("from");
-  std::optional<std::string> from_text;
-  if (from_value != nullptr && from_value->is_string()) from_text = std::string(from_value->as_string());
+  std::optional<std::string> from_text;  // what is no text is no time either
+  if (from_value != nullptr) from_text = from_value->is_string() ? std::string(from_value->as_string()) : "";
   const auto from = decode_from(from_text ? &*from_text : nullptr);
   if (!from) co_return reply(a, from.error());
   const json::value* count_value = body->if_contains("count");

@@ -1,4 +1,4 @@
-// Workers: list, show, drain, resume, and the original portal's /api/worker-status.
+// Workers: list, show, drain, resume, forget, and the original portal's /api/worker-status.
 #include <fmt/format.h>
 
 #include <orchestrator/base/text.hpp>
@@ -48,6 +48,14 @@ asio::awaitable<net::http_response> drain(api& a, std::string name, bool on) {
   co_return co_await show(a, std::move(name));
 }
 
+asio::awaitable<net::http_response> forget(api& a, std::string name) {
+  engine::remove_worker request;
+  request.worker_id = std::move(name);
+  const engine::answer answer = co_await a.core.ask(std::move(request));
+  if (const auto* refused = std::get_if<refusal>(&answer.body)) co_return reply(a, *refused);
+  co_return reply(a, json::object{});
+}
+
 asio::awaitable<net::http_response> legacy_status(api& a, net::http_request) {
   const auto all = co_await current(a);
   json::object out;
@@ -61,6 +69,8 @@ void add_worker_routes(net::http_server& http, api& a) {
   http.add({"GET", "/api/v1/workers", [&a](net::http_request r) { return list(a, std::move(r)); }});
   http.add(
       {"GET", "/api/v1/workers/{id}", [&a](net::http_request r) { return show(a, r.path_parameters[0]); }});
+  http.add({"DELETE", "/api/v1/workers/{id}",
+            [&a](net::http_request r) { return forget(a, r.path_parameters[0]); }});
   http.add({"POST", "/api/v1/workers/{id}/drain",
             without_fields(a, [&a](net::http_request r) { return drain(a, r.path_parameters[0], true); })});
   http.add({"POST", "/api/v1/workers/{id}/resume",

@@ -250,10 +250,10 @@ void coordinator::look_up(engine::lookup& l) {
     });
     return;
   }
-  if (auto* window = std::get_if<engine::load_fired>(&l)) {
+  if (auto* window = std::get_if<engine::load_window>(&l)) {
     store_->read([this, w = std::move(*window)](store::reader& r) {
-      asio::post(io_, [this, id = w.request, found = r.fired_instants(w.job, w.from, w.to)]() mutable {
-        feed(engine::fired_loaded{id, std::move(found)});
+      asio::post(io_, [this, id = w.request, found = store::ledger_window(r, w.job, w.from, w.to)]() mutable {
+        feed(engine::window_loaded{id, std::move(found)});
       });
     });
     return;

@@ -13,6 +13,7 @@
 #include <orchestrator/net/http.hpp>
 #include <orchestrator/net/local_servers.hpp>
 #include <orchestrator/store/maintenance.hpp>
+#include <orchestrator/store/retention_clock.hpp>
 #include <orchestrator/store/sqlite_store.hpp>
 #include <orchestrator/telemetry/log.hpp>
 
@@ -85,12 +86,14 @@ class daemon {
   coordinator core_;
   api api_;
   authenticator auth_ = authenticator::off();
+  std::optional<store::retention_clock> retention_clock_;
   std::unique_ptr<net::http_server> http_;
 };
 
 int daemon::open() {
   if (options_.data_dir.empty()) options_.data_dir = default_data_dir();
-  auto opened = store::open_sqlite_store(options_.data_dir, read_wall_clock(), core_.events());
+  auto opened = store::open_sqlite_store(options_.data_dir, read_wall_clock(), core_.events(),
+                                         options_.accept_lost_output);
   if (!opened) {
     telemetry::error("{}", opened.error().message);
     return opened.error().exit_code;
@@ -104,6 +107,8 @@ int daemon::open() {
     }
     auth_ = std::move(*tokens);
   }
+  retention_clock_.emplace(options_.trust_clock ? std::nullopt : opened->snapshot.retained_at,
+                           engine_time{read_mono_clock(), read_wall_clock()});
   const auto unusable =
       core_.start(std::move(opened->store_ptr), std::move(opened->snapshot), options_.data_dir);
   if (!unusable) return 0;
@@ -189,7 +194,15 @@ asio::awaitable<void> daemon::shut_down() {
 
 asio::awaitable<void> daemon::retain() {
   while (!core_.stopping()) {
-    core_.disk().retain(read_wall_clock(), options_.retain_age, options_.retain_count);
+    const auto time = retention_clock_->read({read_mono_clock(), read_wall_clock()});
+    if (time.ahead) {
+      telemetry::warning(
+          "the clock is {} ahead of what is known to have passed, so what it makes look old is not removed "
+          "until this server has run for that long; set the clock right, or if it is right (the machine was "
+          "off, say) wait, or start with --trust-clock",
+          format_duration(*time.ahead));
+    }
+    core_.disk().retain(time.now, options_.retain_age, options_.retain_count);
     co_await net::sleep_for(retention_interval);
   }
 }

@@ -49,6 +49,7 @@ progress load_progress(connection& db) {
   p.lease_counter = row.number(1);
   p.spec_counter = row.number(2);
   p.fact_sequence = row.number(3);
+  p.term = static_cast<std::uint64_t>(db.integer(term_query));
   statement newest(db.handle(), "SELECT id FROM runs ORDER BY id DESC LIMIT 1");
   if (newest.next()) p.newest_run = newest.id(0);
   p.newest_lease = static_cast<std::uint64_t>(db.integer("SELECT max(lease) FROM attempts"));
@@ -187,21 +188,12 @@ void batch_applier::put(const withdraw_instants& m) {
 }
 
 void batch_applier::put(const backfill_instant& m) {
-  statement& shared = db_.prepared(
-      "SELECT instant,outcome,run,rule,count,until FROM instants WHERE job=?1 AND instant<=?2 "
-      "AND run IS NULL ORDER BY instant DESC LIMIT 1");
-  std::optional<stored_instant> row;
-  if (shared.with(m.job, m.instant).next()) row = read_instant(shared);
-  shared.reset();
-  if (row && row->until >= m.instant) {
-    db_.prepared("DELETE FROM instants WHERE job=?1 AND instant=?2").with(m.job, row->instant).run();
-    const bool left = leave_row(*row, m.instant, m.before, m.after);
-    statement& taken = db_.prepared("SELECT 1 FROM instants WHERE job=?1 AND instant=?2");
-    if (left && taken.with(m.job, row->instant).next()) step_over(*row);
-    taken.reset();
-    if (left)
-      put(put_instant{m.job, row->instant, row->outcome, std::nullopt, row->rule, row->count, row->until});
-  }
+  if (m.shared)
+    db_.prepared("DELETE FROM instants WHERE job=?1 AND instant=?2 AND run IS NULL")
+        .with(m.job, *m.shared)
+        .run();
+  for (const stored_instant& row : m.parts)
+    put(put_instant{m.job, row.instant, row.outcome, std::nullopt, row.rule, row.count, row.until});
   put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill", 1, std::nullopt});
 }
 
@@ -232,6 +224,11 @@ void batch_applier::put(const put_lease_hole& m) {
   db_.prepared("INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT DO UPDATE SET value=excluded.value")
       .with(key, m.last)
       .run();
+}
+
+void batch_applier::put(const raise_term& m) {
+  next_.term = m.term;
+  db_.prepared("UPDATE meta SET value=?1 WHERE key='term'").with(m.term).run();
 }
 
 void batch_applier::put(const put_queue& m) {
@@ -300,6 +297,9 @@ void batch_applier::write_run(const run& r) {
 
 void batch_applier::write_attempt(const attempt& a) {
   if (a.lease.value <= next_.newest_lease && update_attempt(a)) return;
+  // A row that was there before this group and is not any more was purged with its run, while a late message
+  // about it was on its way: it must not come back without its run.
+  if (a.lease.value <= durable_.newest_lease) return;
   const std::string output_bytes = pack_map(a.output_bytes);
   insert_attempt_.with(a.lease, a.run, static_cast<int>(a.state), a.number, a.term, a.worker_id, a.instance,
                        a.reason, a.offered_at, a.started_at, a.finished_at, a.exit_code, a.signal,

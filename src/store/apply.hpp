@@ -20,10 +20,12 @@ struct progress {
   std::uint64_t lease_counter = 0;
   std::uint64_t spec_counter = 0;
   std::uint64_t fact_sequence = 0;
+  std::uint64_t term = 0;          ///< the coordinator's own; it is over if the database says another
   run_id newest_run;               ///< no stored run has a larger id
   std::uint64_t newest_lease = 0;  ///< no stored attempt has a larger lease
 };
 progress load_progress(connection& db);
+inline constexpr const char* term_query = "SELECT value FROM meta WHERE key='term'";
 
 class batch_applier {
  public:
@@ -52,6 +54,7 @@ class batch_applier {
   void put(const put_idempotency& m);
   void put(const put_fact& m);
   void put(const put_lease_hole& m);
+  void put(const raise_term& m);
   void put(const put_queue& m);
   void put(const delete_queue& m);
   void put(const put_bucket& m);

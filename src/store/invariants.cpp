@@ -40,6 +40,8 @@ constexpr invariant main_invariants[] = {
     {"I5", "no attempt is live after its run ended",
      "SELECT 'lease '||lease FROM attempts WHERE state<=2 AND "
      "NOT EXISTS(SELECT 1 FROM runs WHERE id=attempts.run AND runs.state<4)"},
+    {"I19", "every attempt has its run",
+     "SELECT 'lease '||lease FROM attempts WHERE NOT EXISTS(SELECT 1 FROM runs WHERE id=attempts.run)"},
     {"I7", "no run was tried more often than its policy allows",
      "SELECT 'run '||lower(hex(r.id)) FROM runs r JOIN specs s ON s.id=r.spec WHERE r.attempts>1 AND "
      "(SELECT count(*) FROM attempts WHERE run=r.id AND state NOT IN (7,8))>"

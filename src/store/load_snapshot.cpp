@@ -89,6 +89,11 @@ void load_ledger(connection& main, wall_time now, snapshot& s) {
   }
 }
 
+std::optional<wall_time> newest_fact(connection& main) {
+  statement query(main.handle(), "SELECT newest_at FROM facts ORDER BY first DESC LIMIT 1");
+  return query.next() ? std::optional(query.time(0)) : std::nullopt;
+}
+
 void load_outputs(connection& output, snapshot& s) {
   statement query(output.handle(), "SELECT name,end FROM streams WHERE lease=?1 ORDER BY name");
   for (const attempt& a : s.attempts) {
@@ -115,11 +120,14 @@ snapshot load_snapshot(connection& main, connection& output, wall_time now) {
       s.term = identity.number(1);
     else if (key == "restored_at")
       s.restored_at = identity.time(1);
+    else if (key == "retained_at")
+      s.retained_at = identity.time(1);
     else if (key == "restored_number")
       restored_number = identity.number(1);
     else if (const auto first = lease_hole_of(key))
       s.lease_holes.emplace(*first, lease_id{identity.number(1)});
   }
+  if (!s.retained_at) s.retained_at = newest_fact(main);  // no retention went over it yet
   const progress p = load_progress(main);
   s.last_number = p.last_number;
   s.restored_now = restored_number == p.last_number;

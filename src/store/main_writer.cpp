@@ -7,14 +7,9 @@
 
 namespace orchestrator::store {
 
-namespace {
-constexpr const char* term_query = "SELECT value FROM meta WHERE key='term'";
-}
-
 main_writer::main_writer(connection connected, space_signal& space, writer_settings settings, reports to)
     : commit_thread(std::move(connected), "orchestrator.db", space, std::move(settings)),
       applier_(db()),
-      term_(db().integer(term_query)),
       to_(std::move(to)) {
   last_queued_ = applier_.durable().last_number;
 }
@@ -64,10 +59,11 @@ void main_writer::apply_group() {
 /// void.
 void main_writer::expect_own_term() {
   statement& query = db().prepared(term_query).with();
-  std::int64_t now = -1;
-  while (query.next()) now = query.integer(0);
-  if (now != term_)
-    fail_stop("orchestrator.db", "our term " + std::to_string(term_) + " is over, the database is in term " +
+  const std::uint64_t ours = applier_.durable().term;
+  std::uint64_t now = 0;
+  while (query.next()) now = query.number(0);
+  if (now != ours)
+    fail_stop("orchestrator.db", "our term " + std::to_string(ours) + " is over, the database is in term " +
                                      std::to_string(now) +
                                      ": another coordinator works on it. Stop one of the two");
 }

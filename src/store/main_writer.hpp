@@ -57,7 +57,6 @@ class main_writer final : public commit_thread {
   std::vector<mutation_batch> group_;
   std::size_t group_bytes_ = 0;
   batch_applier applier_;
-  std::int64_t term_;
   reports to_;
   std::atomic<std::size_t> queued_bytes_{0};
 };

@@ -38,6 +38,7 @@ struct tables {
   std::uint64_t term = 0;
   std::uint64_t last_number = 0, lease_counter = 0, spec_counter = 0, fact_sequence = 0;
   std::map<lease_id, lease_id> lease_holes;
+  std::optional<wall_time> retained_at;
   std::map<spec_id, std::string> specs;
   std::map<spec_id, wall_time> spent_specs;
   std::map<run_id, run> runs;
@@ -64,19 +65,6 @@ recent_instants rows_after(const tables& t, wall_time after) {
     if (ahead || row.until > after) found[key.first].push_back(row);
   }
   return found;
-}
-
-/// The row without a run that an instant lies in, or the end.
-std::map<std::pair<std::string, wall_time>, stored_instant>::iterator row_of(tables& t,
-                                                                             const std::string& job,
-                                                                             wall_time instant) {
-  auto at = t.instants.upper_bound({job, instant});
-  while (at != t.instants.begin()) {
-    --at;
-    if (at->first.first != job) break;
-    if (!at->second.run) return instant <= at->second.until ? at : t.instants.end();
-  }
-  return t.instants.end();
 }
 
 class applier {
@@ -127,6 +115,8 @@ class applier {
     old = m.run;
   }
   void put(const put_attempt& m) {
+    // Purged with its run while a late message about it was on its way.
+    if (!t_.runs.contains(m.attempt.run) && m.attempt.lease.value <= t_.lease_counter) return;
     t_.attempts[m.attempt.lease] = m.attempt;
     t_.leases_of[m.attempt.run].insert(m.attempt.lease);
     t_.lease_counter = std::max(t_.lease_counter, m.attempt.lease.value);
@@ -148,14 +138,12 @@ class applier {
     });
   }
   void put(const backfill_instant& m) {
-    if (const auto shared = row_of(t_, m.job, m.instant); shared != t_.instants.end()) {
-      stored_instant row = shared->second;
-      t_.instants.erase(shared);
-      const bool left = leave_row(row, m.instant, m.before, m.after);
-      if (left && t_.instants.contains({m.job, row.instant})) step_over(row);
-      if (left)
-        put(put_instant{m.job, row.instant, row.outcome, std::nullopt, row.rule, row.count, row.until});
+    if (m.shared) {
+      const auto row = t_.instants.find({m.job, *m.shared});
+      if (row != t_.instants.end() && !row->second.run) t_.instants.erase(row);
     }
+    for (const stored_instant& row : m.parts)
+      put(put_instant{m.job, row.instant, row.outcome, std::nullopt, row.rule, row.count, row.until});
     put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill", 1, std::nullopt});
   }
   void put(const put_calendar& m) { t_.calendars[m.name] = {m.name, m.text, m.updated_at}; }
@@ -171,6 +159,7 @@ class applier {
     ORC_CHECK(fresh, "an idempotency key was stored twice");
   }
   void put(const put_fact& m) { t_.facts.push_back({++t_.fact_sequence, number_, m.fact}); }
+  void put(const raise_term& m) { t_.term = m.term; }
   void put(const put_lease_hole& m) {
     t_.lease_counter = std::max(t_.lease_counter, m.last.value);
     t_.lease_holes[m.first] = m.last;
@@ -389,14 +378,6 @@ class memory_reader final : public reader {
 
   recent_instants instants_after(wall_time after) override { return rows_after(t_, after); }
 
-  std::vector<wall_time> fired_instants(const std::string& job, wall_time from, wall_time to) override {
-    std::vector<wall_time> found;
-    for (auto at = t_.instants.lower_bound({job, from});
-         at != t_.instants.end() && at->first.first == job && at->first.second <= to; ++at)
-      if (at->second.run) found.push_back(at->first.second);
-    return found;
-  }
-
   std::vector<stored_calendar> list_calendars() override {
     std::vector<stored_calendar> found;
     found.reserve(t_.calendars.size());
@@ -502,6 +483,8 @@ snapshot make_snapshot(const tables& t, wall_time now) {
   s.last_number = t.last_number;
   s.lease_counter = lease_id{t.lease_counter};
   s.lease_holes = t.lease_holes;
+  s.retained_at = t.retained_at;
+  if (!s.retained_at && !t.facts.empty()) s.retained_at = t.facts.back().fact.at;
   s.spec_counter = spec_id{t.spec_counter};
   std::set<spec_id> specs;
   std::set<run_id> unfinished;
@@ -594,6 +577,8 @@ std::size_t memory_store::queued_bytes() const {
 }
 
 void memory_store::retain(wall_time now, milliseconds age, std::uint64_t count) {
+  std::optional<wall_time>& last = state_->disk.retained_at;
+  last = std::max(last.value_or(now), now);
   purge(state_->disk, {now, age, count}).run_all();
 }
 

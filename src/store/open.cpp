@@ -140,15 +140,37 @@ uuid read_cluster(connection& db) {
   return query.next() ? query.id(0) : uuid{};
 }
 
-/// The output belongs to the runs of one database; that of another must not appear beside them.
-void bind_output(connection& main, connection& output, const fs::path& dir) {
+/// Whether there was an output database once. A main database that was used before it said so itself has
+/// attempts, if anything was printed.
+bool had_output(connection& main) {
+  return main.integer(
+             "SELECT EXISTS(SELECT 1 FROM meta WHERE key='output_bound') OR EXISTS(SELECT 1 FROM "
+             "attempts)") != 0;
+}
+
+[[noreturn]] void refuse_lost_output(const fs::path& dir) {
+  refuse(65,
+         "The database " + quoted(dir / output_file) + " is missing or empty, and the runs in " +
+             quoted(dir / main_file) +
+             " have their output in it. Put it back, or restore a backup (orchestrator server restore), or "
+             "start once with --accept-lost-output to go on without the output of all runs until now.");
+}
+
+/// The output belongs to the runs of one database; that of another must not appear beside them. True if an
+/// empty one takes the place of one that is lost, as was asked for.
+bool bind_output(connection& main, connection& output, const fs::path& dir, bool accept_lost_output) {
   const uuid cluster = read_cluster(main);
   const uuid bound = read_cluster(output);
+  const bool lost = bound.is_nil() && had_output(main);
+  if (lost && !accept_lost_output) refuse_lost_output(dir);
   if (bound.is_nil())
     output.prepared("INSERT INTO meta(key,value) VALUES('cluster',?1)").with(cluster).run();
   else if (bound != cluster)
     refuse_damaged(dir / output_file, "it is the output of another database (" + to_string(bound) + ", not " +
                                           to_string(cluster) + ")");
+  // Only now: a start that is killed between the two has lost nothing.
+  main.execute("INSERT OR IGNORE INTO meta(key,value) VALUES('output_bound',1)");
+  return lost;
 }
 
 std::vector<lease_id> unfinished_drops(connection& main) {
@@ -216,17 +238,21 @@ connection open_read_only(const fs::path& dir, const char* name) {
   }
 }
 
-opened_databases open_databases(const fs::path& dir, wall_time now) {
+opened_databases open_databases(const fs::path& dir, wall_time now, bool accept_lost_output) {
   refuse_half_restored(dir);
   // orchestrator.db is made first, so output alone means that the more important half is lost.
   if (!is_there(dir / main_file) && size_of(dir / output_file) > 0)
     refuse_damaged(dir / main_file, "it is missing, but " + quoted(dir / output_file) + " is not");
   opened_database main = open_database(dir, main_kind);
-  opened_database output = open_database(dir, output_kind);
   try {
+    // Before an empty one is made in its place.
+    if (size_of(dir / output_file) == 0 && !accept_lost_output && had_output(main.db))
+      refuse_lost_output(dir);
+    opened_database output = open_database(dir, output_kind);
     begin_term(main.db, now);
-    bind_output(main.db, output.db, dir);
+    const bool lost = bind_output(main.db, output.db, dir, accept_lost_output);
     orchestrator::snapshot snapshot = load_snapshot(main.db, output.db, now);
+    snapshot.output_lost_now = lost;
     std::vector<lease_id> drops = unfinished_drops(main.db);
     return {std::move(main.db), std::move(output.db), std::move(snapshot), std::move(drops)};
   } catch (const SQLite::Exception& e) {

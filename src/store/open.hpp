@@ -36,7 +36,7 @@ connection open_read_only(const std::filesystem::path& dir, const char* file);
 void check_integrity(connection& db, const std::filesystem::path& file);
 
 /// `dir` is prepared and locked. Throws open_error.
-opened_databases open_databases(const std::filesystem::path& dir, wall_time now);
+opened_databases open_databases(const std::filesystem::path& dir, wall_time now, bool accept_lost_output);
 
 /// Reads everything the engine continues with.
 orchestrator::snapshot load_snapshot(connection& main, connection& output, wall_time now);
@@ -44,6 +44,7 @@ orchestrator::snapshot load_snapshot(connection& main, connection& output, wall_
 /// open_sqlite_store with hooks for tests.
 struct store_hooks {
   writer_settings main, output;
+  bool accept_lost_output = false;
 };
 boost::system::result<opened_store, open_failure> open_sqlite_store(const std::filesystem::path& dir,
                                                                     wall_time now, store_events events,

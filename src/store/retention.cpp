@@ -29,7 +29,13 @@ void retention_pass::step(connection& db, std::vector<lease_id>& dropped) {
   }
 }
 
+// The next start must know how late it surely is, whatever its clock says (retention_clock.hpp).
 void retention_pass::start(connection& db) {
+  db.prepared(
+        "INSERT INTO meta(key,value) VALUES('retained_at',?1) "
+        "ON CONFLICT(key) DO UPDATE SET value=max(value,excluded.value)")
+      .with(request_.now)
+      .run();
   const auto total = static_cast<std::uint64_t>(db.integer("SELECT total(count) FROM run_counts"));
   excess_ = total > request_.count ? total - request_.count : 0;
   phase_ = phase::runs;

@@ -246,16 +246,6 @@ std::vector<worker> sqlite_reader::list_workers() {
 
 recent_instants sqlite_reader::instants_after(wall_time after) { return load_instants(main_, after); }
 
-std::vector<wall_time> sqlite_reader::fired_instants(const std::string& job, wall_time from, wall_time to) {
-  std::vector<wall_time> found;
-  statement& query = main_.prepared(
-      "SELECT instant FROM instants WHERE job=?1 AND instant>=?2 AND instant<=?3 AND run IS NOT NULL "
-      "ORDER BY instant");
-  query.with(job, from, to);
-  while (query.next()) found.push_back(query.time(0));
-  return found;
-}
-
 std::vector<stored_calendar> sqlite_reader::list_calendars() { return load_calendars(main_); }
 
 std::vector<stored_instant> sqlite_reader::list_instants(const std::string& job,

@@ -29,7 +29,6 @@ class sqlite_reader final : public reader {
   std::optional<stored_job> find_job(const std::string& name) override;
   std::vector<worker> list_workers() override;
   recent_instants instants_after(wall_time after) override;
-  std::vector<wall_time> fired_instants(const std::string& job, wall_time from, wall_time to) override;
   std::vector<stored_calendar> list_calendars() override;
   std::vector<stored_instant> list_instants(const std::string& job, std::optional<wall_time> before,
                                             std::size_t limit) override;

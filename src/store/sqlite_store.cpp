@@ -88,21 +88,21 @@ struct locked_databases {
   opened_databases databases;
 };
 
-locked_databases lock_and_open(const std::filesystem::path& dir, wall_time now) {
+locked_databases lock_and_open(const std::filesystem::path& dir, wall_time now, bool accept_lost_output) {
   prepare_data_dir(dir);
   owned_fd lock = lock_data_dir(dir);
-  return {std::move(lock), open_databases(dir, now)};
+  return {std::move(lock), open_databases(dir, now, accept_lost_output)};
 }
 
 /// A server that ended on a full disk must be able to start on it.
-locked_databases open_or_give_way(const std::filesystem::path& dir, wall_time now) {
+locked_databases open_or_give_way(const std::filesystem::path& dir, wall_time now, bool accept_lost_output) {
   try {
-    return lock_and_open(dir, now);
+    return lock_and_open(dir, now, accept_lost_output);
   } catch (const open_error& e) {
     const bool may_be_room = e.failure.exit_code == 73 || e.failure.exit_code == 74;
     if (!may_be_room || !ballast(dir).release()) throw;
   }
-  return lock_and_open(dir, now);
+  return lock_and_open(dir, now, accept_lost_output);
 }
 
 class sqlite_store final : public store {
@@ -161,7 +161,7 @@ boost::system::result<opened_store, open_failure> open_sqlite_store(const std::f
                                                                     store_hooks hooks) {
   skip_memory_statistics();
   try {
-    auto [lock, databases] = open_or_give_way(dir, now);
+    auto [lock, databases] = open_or_give_way(dir, now, hooks.accept_lost_output);
     orchestrator::snapshot snapshot = std::move(databases.snapshot);
     auto opened = std::make_unique<sqlite_store>(std::move(lock), dir, std::move(databases),
                                                  std::move(events), std::move(hooks));
@@ -175,8 +175,11 @@ boost::system::result<opened_store, open_failure> open_sqlite_store(const std::f
 }
 
 boost::system::result<opened_store, open_failure> open_sqlite_store(const std::filesystem::path& dir,
-                                                                    wall_time now, store_events events) {
-  return open_sqlite_store(dir, now, std::move(events), {});
+                                                                    wall_time now, store_events events,
+                                                                    bool accept_lost_output) {
+  store_hooks hooks;
+  hooks.accept_lost_output = accept_lost_output;
+  return open_sqlite_store(dir, now, std::move(events), std::move(hooks));
 }
 
 void throw_exception_from_error(const open_failure& f, const boost::source_location&) {

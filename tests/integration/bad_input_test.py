@@ -404,6 +404,42 @@ class CommandLine(WorldTest):
                       ("job", "run", "x", "--wait-timeout", "5s", *nobody)):
             self.check(self.run_binary(*words), 2, "nothing is waited for; add --wait or --follow")
 
+    def test_what_is_given_twice_or_means_nothing_is_refused_with_its_place(self):
+        self.world.start_server()
+        for flag, one, two in (("--require", "k=v", "k=w"), ("--require-resource", "gpu=1", "gpu=2"),
+                               ("--tag", "a=b", "a=c"), ("--env", "A=b", "A=c")):
+            done = self.world.cli("submit", flag, one, flag, two, "--", "true", check=False)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(f"{flag} gives", done.stderr)
+            self.world.cli("submit", flag, one, flag, one, "--", "true")
+        self.assertEqual(self.world.cli("queue", "set", "", "--priority", "1", check=False).returncode, 2)
+
+        def preview(expect=400, **body):
+            return self.world.api("POST", "/api/v1/schedules:preview", body, expect=expect)[1]
+        daily = {"cron": "0 0 * * *"}
+        for wrong in (5, None, "soon", "9999-01-01T00:00:00Z", "2401-01-01T00:00:00Z"):
+            self.assertEqual(preview(schedule=daily, **{"from": wrong})["errors"][0]["pointer"], "/from", wrong)
+        self.assertEqual(len(preview(200, schedule=daily, **{"from": "2399-01-01T00:00:00Z"})), 5)
+        for cron, position in (("", 1), ("  ", 1), ("0 0 * * " + "1" * 300, 257)):
+            problem = preview(schedule={"cron": cron})
+            self.assertEqual(problem["errors"][0]["pointer"], "/schedule/cron")
+            self.assertIn(f"cron, position {position}:", problem["detail"])
+        self.assertIn("monthly, at, manual", json.dumps(preview(schedule={})))
+
+    def test_job_names_that_would_be_taken_for_another_are_refused_when_new(self):
+        self.world.start_server()
+        self.world.api("PUT", "/api/v1/jobs/Report", {"command": ["true"]}, expect=201)
+        problem = self.world.api("PUT", "/api/v1/jobs/report", {"command": ["true"]}, expect=400)[1]
+        self.assertIn("differ in case alone", problem["detail"])
+        self.assertEqual(problem["errors"][0]["pointer"], "/name")
+        self.world.api("PUT", "/api/v1/jobs/Report", {"command": ["false"]}, expect=200)
+        problem = self.world.api("PUT", "/api/v1/jobs/last", {"command": ["true"]}, expect=400)[1]
+        self.assertIn("newest run", problem["detail"])
+        problem = self.world.api("POST", "/api/v1/jobs:apply", {"jobs": [
+            {"name": "a", "command": ["true"]}, {"name": "A", "command": ["true"]}]}, expect=400)[1]
+        self.assertEqual(problem["errors"][0]["pointer"], "/jobs/1/name")
+        self.world.api("GET", "/api/v1/jobs/a", expect=404)
+
     def test_a_schedule_that_never_fires_is_refused_and_one_that_has_run_out_says_so(self):
         self.world.start_server()
         self.check(self.world.cli("schedule", "add", "gone", "--daily", "02:30", "--end", "2020-01-01", "--", "true",

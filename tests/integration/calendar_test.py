@@ -116,6 +116,78 @@ class CalendarTest(harness.WorldTest):
         self.assertEqual(refused.returncode, 2)
         self.assertIn("future", refused.stderr)
 
+    def test_an_instant_that_is_filled_in_alone_splits_the_row_it_was_in(self):
+        self.world.start_worker()
+        self.world.cli("schedule", "add", "tick", "--every", "1s", "--", "true")
+        self.world.cli("schedule", "pause", "tick")
+
+        def paused():
+            rows = [r for r in self.as_json("schedule", "history", "tick") if r["outcome"] == "paused"]
+            return rows and rows[0]["count"] >= 6 and rows[0]
+        row = eventually(paused, "six instants were paused")
+        self.world.cli("schedule", "resume", "tick")
+        first = datetime.datetime.fromisoformat(row["instant"].replace("Z", "+00:00"))
+
+        def after(seconds):
+            at = first + datetime.timedelta(seconds=seconds)
+            return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        made = self.as_json("schedule", "backfill", "tick", "--from", after(2), "--to", after(2))
+        self.assertEqual(len(made), 1)
+        rows = [(r["outcome"], r["instant"], r["until"], r["count"])
+                for r in self.as_json("schedule", "history", "tick") if r["instant"] <= after(5)]
+        rows = sorted(rows, key=lambda r: r[1])
+        rows = rows[[r[1] for r in rows].index(row["instant"]):]
+        self.assertEqual([r[0] for r in rows], ["paused", "late", "paused"])
+        self.assertEqual([r[1] for r in rows], [row["instant"], made[0]["instant"], rows[2][1]])
+        self.assertEqual(rows[0][3], 2)
+        self.assertLess(rows[0][2], rows[1][1])
+        self.assertEqual(rows[2][1][:19], after(3)[:19])
+        for seconds, outcome in ((0.1, "paused"), (1.1, "paused"), (2.1, "late"), (3.1, "paused"), (4.1, "paused")):
+            why = self.as_json("why", "tick", "--at", after(seconds))
+            self.assertEqual(why["outcome"], outcome, seconds)
+
+    def test_why_of_a_job_says_what_its_schedule_does(self):
+        missing = self.world.cli("why", "nobody", check=False)
+        self.assertEqual(missing.returncode, 3)
+        self.world.api("PUT", "/api/v1/jobs/byhand", {"command": ["true"]}, expect=201)
+        why = self.as_json("why", "byhand")
+        self.assertEqual([(r["code"], r["remedy"]) for r in why["reasons"]],
+                         [("no_schedule", "orchestrator job run byhand")])
+        self.assertEqual((why["next"], why["last"], why["run"]), (None, None, None))
+        self.world.cli("schedule", "add", "nightly", "--daily", "02:30", "--", "true")
+        self.world.cli("schedule", "pause", "nightly")
+        why = self.as_json("why", "nightly")
+        self.assertEqual([r["code"] for r in why["reasons"]], ["schedule_paused"])
+        self.assertIsNotNone(why["next"])
+        text = self.world.cli("why", "nightly").stdout
+        self.assertIn("-> orchestrator schedule resume nightly", text)
+        self.assertIn("next instant", text)
+        self.world.cli(*why["reasons"][0]["remedy"].split()[1:])
+        self.world.cli("job", "pause", "nightly")
+        why = self.as_json("why", "nightly")
+        self.assertEqual([r["remedy"] for r in why["reasons"]], ["orchestrator job resume nightly"])
+        self.world.cli("job", "resume", "nightly")
+        run = json.loads(self.world.cli("job", "run", "nightly", "-o", "json").stdout)
+        why = self.as_json("why", "nightly")
+        self.assertEqual((why["reasons"], why["run"]["run"]), ([], run["id"]))
+        self.assertEqual([r["code"] for r in why["run"]["reasons"]], ["no_worker"])
+        self.assertEqual(self.as_json("why", run["id"])["run"], run["id"])
+        self.assertEqual(self.as_json("why", "last")["run"], run["id"])
+        # A worker that is to be started is told of the server.
+        self.assertIn(f"orchestrator --role=worker --server http://127.0.0.1:{self.world.port}",
+                      self.world.cli("why", "nightly").stdout)
+        # A name without a job is that of its newest run, as before.
+        self.world.cli("submit", "--name", "adhoc", "--", "true")
+        self.assertEqual(self.as_json("why", "adhoc")["job"], "adhoc")
+        self.assertIn("run", self.as_json("why", "adhoc"))
+
+    def test_of_a_time_to_come_nothing_is_decided(self):
+        self.world.cli("schedule", "add", "nightly", "--daily", "02:30", "--", "true")
+        refused = self.world.cli("why", "nightly", "--at", utc(hours=-2), check=False)
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertIn("still to come", refused.stderr)
+        self.assertIn("the next instant of nightly is 20", refused.stderr)
+
     def test_one_time_schedules_and_a_paused_one_as_one_row(self):
         self.world.start_worker()
         self.world.cli("schedule", "add", "soon", "--in", "1s", "--", "true")

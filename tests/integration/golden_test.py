@@ -67,6 +67,7 @@ class Golden(WorldTest):
         self.check("schedule_preview", "schedule", "preview", "30 2 * * *", "--tz", "Europe/Berlin", "--from",
                    "2026-03-28T00:00:00Z", "-n", "2", exact=True)
         self.check("why", "why", "last")
+        self.check("why_job", "why", "tick")
         self.check("version", "version")
 
     def test_the_first_events_of_a_run_are_the_golden_ones(self):

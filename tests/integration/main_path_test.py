@@ -176,9 +176,12 @@ class MainPath(WorldTest):
 
     def test_cancel_ends_a_queued_run_at_once_and_a_running_one_with_its_children(self):
         queued = self.world.submit(command=["true"])
-        self.world.cli("run", "cancel", queued["id"])
+        self.assertEqual(self.world.cli("run", "cancel", queued["id"]).stderr, "")
         self.assertEqual(self.world.run(queued["id"])["state"], "cancelled")
         self.world.start_worker()
+        done = self.world.submit(command=["true"])
+        self.world.wait_final(done["id"])
+        self.assertIn("it had ended before: succeeded", self.world.cli("run", "cancel", done["id"]).stderr)
         pids = self.world.dir / "pids"
         script = f"setsid sh -c 'echo $$ > {pids}; sleep 600' & wait"
         run = self.world.submit(command=["sh", "-c", script], kill_grace="1s")
@@ -215,6 +218,23 @@ class MainPath(WorldTest):
         self.world.start_server()
         _, third, _ = self.world.api("POST", "/api/v1/runs", body, key, expect=201)
         self.assertEqual(first["id"], third["id"])
+        self.world.start_worker()
+        self.world.wait_final(first["id"])
+        _, ended, headers = self.world.api("POST", "/api/v1/runs", body, key, expect=201)
+        self.assertEqual(headers.get("Idempotency-Replayed"), "true")
+        self.assertEqual(ended["state"], "succeeded")
+        self.assertEqual([a["exit_code"] for a in ended["attempts"]], [0], "the answer contradicts itself")
+
+    def test_one_instant_written_in_two_zones_is_one_request(self):
+        key = {"Idempotency-Key": "at-noon"}
+
+        def post(at):
+            return self.world.api("POST", "/api/v1/runs", {"command": ["true"], "at": at}, key)
+        status, first, _ = post("2030-01-01T12:00:00+08:00")
+        self.assertEqual(status, 201)
+        for same in ("2030-01-01T12:00:00+08:00", "2030-01-01T04:00:00Z", "2030-01-01T04:00:00.000Z"):
+            self.assertEqual(post(same)[1].get("id"), first["id"], same)
+        self.assertEqual(post("2030-01-01T12:00:00Z")[0], 422)
 
     def test_a_noop_job_ends_without_a_process(self):
         self.world.start_worker()
@@ -250,6 +270,20 @@ class MainPath(WorldTest):
         self.assertEqual(self.world.run(run["id"])["state"], "queued")
         self.world.api("POST", "/api/v1/workers/w1/resume", expect=200)
         self.assertEqual(self.world.wait_final(run["id"])["state"], "succeeded")
+
+    def test_a_worker_that_is_gone_can_be_forgotten_and_one_that_is_there_cannot(self):
+        worker = self.world.start_worker()
+        self.assertEqual(self.world.api("DELETE", "/api/v1/workers/w1")[0], 409)
+        self.assertEqual(worker.terminate(), 0, worker.log())
+        eventually(lambda: self.world.cli("worker", "forget", "w1", check=False).returncode == 0, "it is forgotten")
+        self.assertEqual(self.world.api("GET", "/api/v1/workers", expect=200)[1]["items"], [])
+        self.assertEqual(self.world.cli("worker", "forget", "w1", check=False).returncode, 3)
+        self.world.start_worker()
+
+    def test_flags_of_a_command_without_two_dashes_are_explained(self):
+        wrong = self.world.cli("submit", "ls", "-l", check=False)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn("put -- before that: orchestrator submit -- ls -l", wrong.stderr)
 
     def test_events_are_a_numbered_durable_log(self):
         self.world.start_worker()

@@ -304,12 +304,12 @@ void coordinator::look_up(const engine::lookup& l) {
     });
     return;
   }
-  if (const auto* window = std::get_if<engine::load_fired>(&l)) {
-    world_.saw("the fired instants of a window were read");
+  if (const auto* window = std::get_if<engine::load_window>(&l)) {
+    world_.saw("the ledger of a window was read");
     run(life_, [this, w = *window] {
-      std::vector<wall_time> found;
-      disk_->read([&](store::reader& r) { found = r.fired_instants(w.job, w.from, w.to); });
-      run(life_, [this, id = w.request, found] { feed(engine::fired_loaded{id, found}); });
+      std::vector<stored_instant> found;
+      disk_->read([&](store::reader& r) { found = store::ledger_window(r, w.job, w.from, w.to); });
+      run(life_, [this, id = w.request, found] { feed(engine::window_loaded{id, found}); });
     });
     return;
   }

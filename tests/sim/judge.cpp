@@ -308,6 +308,7 @@ void judge::durable(const backfill_instant& m) {
   if (std::exchange(instants_[{m.job, m.instant}], true))
     broken(fmt::format("I15: {} fired twice for one instant, by a backfill", m.job));
   world_.saw("an instant was backfilled");
+  if (m.parts.size() == 2) world_.saw("a backfill split a row in two");
 }
 
 void judge::durable(const put_calendar& m) {

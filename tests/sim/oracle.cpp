@@ -156,7 +156,7 @@ std::optional<std::string> timetable_oracle::observe(const mutation_batch& batch
   std::map<std::string, ledger> fresh;
   for (const mutation& m : batch.mutations) {
     if (const auto* i = std::get_if<put_instant>(&m))
-      fresh[i->job][i->instant] = {i->until.value_or(i->instant), i->run.has_value()};
+      fresh[i->job][i->instant] = {i->until.value_or(i->instant), i->run.has_value(), i->count};
   }
   // A cursor moves by the schedule that held until this step, also where the step changes the job.
   std::optional<std::string> wrong;
@@ -166,8 +166,53 @@ std::optional<std::string> timetable_oracle::observe(const mutation_batch& batch
     if (job != jobs_.end() && !wrong)
       wrong = judge_move(moved->job, job->second, moved->cursor, now, fresh[moved->job]);
   }
-  for (const mutation& m : batch.mutations) take(m);
+  for (const mutation& m : batch.mutations) {
+    const auto* late = std::get_if<backfill_instant>(&m);
+    if (late != nullptr && !wrong) wrong = judge_backfill(*late);
+    take(m);
+    if (!wrong) wrong = judge_row(m);
+  }
   return wrong;
+}
+
+/// A row that a backfill takes an instant out of loses nothing else.
+std::optional<std::string> timetable_oracle::judge_backfill(const backfill_instant& m) const {
+  const std::string at = fmt::format("{} at {}", m.job, to_rfc3339(m.instant));
+  if (!m.shared) {
+    if (is_decided(m.job, m.instant)) return fmt::format("I15: {} has a row that it does not leave", at);
+    return std::nullopt;
+  }
+  const auto rows = ledgers_.find(m.job);
+  const auto shared = rows == ledgers_.end() ? ledger::const_iterator{} : rows->second.find(*m.shared);
+  if (rows == ledgers_.end() || shared == rows->second.end() || shared->second.has_run)
+    return fmt::format("I15: {} leaves a row that is not there", at);
+  std::uint64_t left = 0;
+  for (const stored_instant& part : m.parts) left += part.count;
+  const row& whole = shared->second;
+  // Where the schedule was changed, a row need not have counted the instant, and no part may be left for what
+  // it counted.
+  const bool other_rule = (left == 2 && whole.count == 2) || (left == 0 && whole.last == *m.shared);
+  if (left + 1 == whole.count || other_rule) return std::nullopt;
+  return fmt::format("I15: of {} instants in its row the backfill of {} left {}", whole.count, at, left);
+}
+
+/// No row reaches over another one.
+std::optional<std::string> timetable_oracle::judge_row(const mutation& m) const {
+  const auto* put = std::get_if<put_instant>(&m);
+  const auto* late = std::get_if<backfill_instant>(&m);
+  if (put == nullptr && late == nullptr) return std::nullopt;
+  const std::string& job = put != nullptr ? put->job : late->job;
+  const ledger& rows = ledgers_.at(job);
+  const wall_time from = put != nullptr ? put->instant : late->shared.value_or(late->instant);
+  auto at = rows.lower_bound(from);
+  if (at != rows.begin()) --at;
+  const wall_time to = put != nullptr ? put->until.value_or(put->instant) : late->instant;
+  for (auto next = at; next != rows.end() && next->first <= to; at = next) {
+    if (++next != rows.end() && next->first <= at->second.last)
+      return fmt::format("I15: the row of {} from {} to {} reaches over that of {}", job,
+                         to_rfc3339(at->first), to_rfc3339(at->second.last), to_rfc3339(next->first));
+  }
+  return std::nullopt;
 }
 
 void timetable_oracle::take(const mutation& m) {
@@ -179,19 +224,12 @@ void timetable_oracle::take(const mutation& m) {
   } else if (const auto* moved = std::get_if<put_cursor>(&m)) {
     if (const auto job = jobs_.find(moved->job); job != jobs_.end()) job->second.cursor = moved->cursor;
   } else if (const auto* i = std::get_if<put_instant>(&m)) {
-    ledgers_[i->job][i->instant] = {i->until.value_or(i->instant), i->run.has_value()};
+    ledgers_[i->job][i->instant] = {i->until.value_or(i->instant), i->run.has_value(), i->count};
   } else if (const auto* late = std::get_if<backfill_instant>(&m)) {
-    // It leaves the row it shares, if any: what is before it and what is behind it stay decided.
     ledger& rows = ledgers_[late->job];
-    const auto after = rows.upper_bound(late->instant);
-    const auto shared = after == rows.begin() ? rows.end() : std::prev(after);
-    const bool shares = shared != rows.end() && late->instant <= shared->second.last;
-    if (shares) {
-      const wall_time last = shared->second.last;
-      shared->second.last = late->instant - milliseconds{1};
-      if (late->instant < last) rows[late->instant + milliseconds{1}] = {last, false};
-    }
-    rows[late->instant] = {late->instant, true};
+    if (late->shared) rows.erase(*late->shared);
+    for (const stored_instant& part : late->parts) rows[part.instant] = {part.until, false, part.count};
+    rows[late->instant] = {late->instant, true, 1};
   } else if (const auto* days = std::get_if<put_calendar>(&m)) {
     if (auto read = read_calendar(days->text)) calendars_[days->name] = std::move(*read);
   } else if (const auto* back = std::get_if<withdraw_instants>(&m)) {
@@ -240,7 +278,8 @@ void timetable_oracle::reload(store::reader& r, reading_book& book) {
   }
   ledgers_.clear();
   for (const auto& [name, rows] : r.instants_after(wall_time::min())) {
-    for (const auto& found : rows) ledgers_[name][found.instant] = {found.until, found.run.has_value()};
+    for (const auto& found : rows)
+      ledgers_[name][found.instant] = {found.until, found.run.has_value(), found.count};
   }
 }
 

@@ -42,6 +42,7 @@ class timetable_oracle {
   struct row {
     wall_time last{};
     bool has_run = false;
+    std::uint64_t count = 1;
   };
   using ledger = std::map<wall_time, row>;
 
@@ -51,6 +52,8 @@ class timetable_oracle {
   std::set<wall_time> may_run(const schedule& s, wall_time anchor, wall_time cursor, wall_time now) const;
   std::optional<std::string> judge_move(const std::string& name, const entry& e, wall_time to, wall_time now,
                                         const ledger& fresh) const;
+  std::optional<std::string> judge_backfill(const backfill_instant& m) const;
+  std::optional<std::string> judge_row(const mutation& m) const;
   void take(const mutation& m);
 
   std::map<std::string, entry> jobs_;

@@ -128,11 +128,11 @@ class fake_disk {
     }
     return found;
   }
-  std::vector<wall_time> fired_instants(const load_fired& window) const {
-    std::vector<wall_time> found;
+  std::vector<stored_instant> rows_of(const load_window& window) const {
+    std::vector<stored_instant> found;
     for (const auto& [key, row] : instants) {
-      const bool inside = key.first == window.job && window.from <= key.second && key.second <= window.to;
-      if (inside && row.run) found.push_back(key.second);
+      if (key.first == window.job && window.from <= row.until && row.instant <= window.to)
+        found.push_back(row);
     }
     return found;
   }
@@ -211,11 +211,10 @@ class fake_disk {
     const bool goes_on = !was.run && !m.run && was.outcome == m.outcome && was.rule == m.rule;
     CHECK((fresh || goes_on));  // I15
     old->second = row;
-    // No two rows share an instant, but for one that was filled in later.
+    // No two rows share an instant, and none reaches over another.
     const auto later = std::next(old);
-    if (later != instants.end() && later->first.first == m.job && !later->second.run)
-      CHECK(row.until < later->second.instant);
-    if (old != instants.begin() && std::prev(old)->first.first == m.job && m.rule != "backfill")
+    if (later != instants.end() && later->first.first == m.job) CHECK(row.until < later->second.instant);
+    if (old != instants.begin() && std::prev(old)->first.first == m.job)
       CHECK(std::prev(old)->second.until < m.instant);
   }
   void put(const withdraw_instants& m) {
@@ -224,15 +223,14 @@ class fake_disk {
     });
   }
   void put(const backfill_instant& m) {
-    for (auto at = instants.begin(); at != instants.end(); ++at) {
-      stored_instant row = at->second;
-      if (at->first.first != m.job || row.run || m.instant < row.instant || row.until < m.instant) continue;
-      instants.erase(at);
-      const bool left = leave_row(row, m.instant, m.before, m.after);
-      if (left && instants.contains({m.job, row.instant})) step_over(row);
-      if (left) instants[{m.job, row.instant}] = row;
-      break;
+    if (m.shared) {
+      const auto row = instants.find({m.job, *m.shared});
+      REQUIRE(row != instants.end());
+      CHECK_FALSE(row->second.run);
+      instants.erase(row);
     }
+    for (const stored_instant& row : m.parts)
+      put(put_instant{m.job, row.instant, row.outcome, std::nullopt, row.rule, row.count, row.until});
     put(put_instant{m.job, m.instant, instant_outcome::late, m.run, "backfill", 1, {}});
   }
   void put(const put_calendar& m) { calendars[m.name] = m; }
@@ -245,6 +243,7 @@ class fake_disk {
   void put(const put_queue& m) { queues[m.queue.name] = m.queue; }
   void put(const delete_queue& m) { queues.erase(m.name); }
   void put(const put_bucket& m) { buckets[m.name] = m.full_at; }
+  void put(const raise_term& m) { term = m.term; }
   void put(const put_lease_hole& m) {
     lease_counter = std::max(lease_counter, m.last);
     lease_holes[m.first] = m.last;
@@ -292,8 +291,8 @@ class world {
         give(fetched{f->id, disk.find(f->key)});
       } else if (const auto* past = std::get_if<load_instants>(&l)) {
         give(instants_loaded{past->after, disk.instants_after(past->after)});
-      } else if (const auto* window = std::get_if<load_fired>(&l)) {
-        give(fired_loaded{window->request, disk.fired_instants(*window)});
+      } else if (const auto* window = std::get_if<load_window>(&l)) {
+        give(window_loaded{window->request, disk.rows_of(*window)});
       } else {
         const auto& zone = std::get<load_zone>(l).name;
         const auto known = zones.find(zone);

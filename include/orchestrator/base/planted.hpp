@@ -29,6 +29,8 @@ enum class defect : std::uint8_t {
   key_in_other_transaction,   ///< the idempotency row follows in the next batch
   retry_after_end,            ///< a run that ended is queued again
   counter_not_raised,         ///< after a roll-back leases are issued again
+  term_not_raised,            ///< after a roll-back offers carry a term that their worker refuses
+  anothers_result_settled,    ///< a result whose lease is another's since a roll-back counts as superseded
   late_result_always_counts,  ///< a late result decides although a newer lease was offered
   duplicate_result_recorded,  ///< a result that is recorded is recorded again
   lost_at_once,               ///< a closed connection ends its leases

@@ -119,13 +119,14 @@ struct load_zone {
 struct load_instants {
   wall_time after{};
 };
-/// The instants of one job from `from` to `to` that have a run, for a backfill; comes back as `fired_loaded`.
-struct load_fired {
+/// The ledger's rows of one job that tell of instants from `from` to `to`, for a backfill; comes back as
+/// `window_loaded`.
+struct load_window {
   request_id request;
   std::string job;
   wall_time from{}, to{};
 };
-using lookup = std::variant<fetch, load_zone, load_instants, load_fired>;
+using lookup = std::variant<fetch, load_zone, load_instants, load_window>;
 
 // ---- the start
 // -------------------------------------------------------------------------------------------------

@@ -186,10 +186,10 @@ struct instants_loaded {
   wall_time after{};
   recent_instants instants;
 };
-/// The answer to load_fired.
-struct fired_loaded {
+/// The answer to load_window.
+struct window_loaded {
   request_id request;
-  std::vector<wall_time> instants;
+  std::vector<stored_instant> rows;
 };
 /// The shell was not scheduled for `by`; every socket has been drained since. Every deadline is shifted.
 struct stalled {
@@ -206,6 +206,6 @@ using input =
                  pause_job, drain_worker, session_opened, session_frame, session_bad_frame, session_alive,
                  session_closed, persisted, output_persisted, space_changed, fetched, zone_loaded,
                  instants_loaded, stalled, tick, turn_end, stopping, remove_worker, session_reading,
-                 remove_calendar, backfill_schedule, fired_loaded, set_queue, retry_runs, space_measured>;
+                 remove_calendar, backfill_schedule, window_loaded, set_queue, retry_runs, space_measured>;
 
 }  // namespace orchestrator::engine

@@ -100,12 +100,23 @@ struct withdraw_instants {
   wall_time after;
   bool operator==(const withdraw_instants&) const = default;
 };
+/// A row of the ledger: one instant, or consecutive ones of one outcome without a run.
+struct stored_instant {
+  wall_time instant{};
+  instant_outcome outcome{};
+  std::optional<run_id> run;
+  std::string rule;
+  std::uint64_t count = 1;
+  wall_time until{};
+  bool operator==(const stored_instant&) const = default;
+};
 /// A past instant gets a run after all: it leaves the row it shares, if any, and gets its own.
 struct backfill_instant {
   std::string job;
   wall_time instant;
-  wall_time before, after;  ///< the schedule's instants next to it, for the row it leaves
   run_id run;
+  std::optional<wall_time> shared;    ///< where the row begins that it leaves
+  std::vector<stored_instant> parts;  ///< that row's rest: what is before the instant, and what is behind
   bool operator==(const backfill_instant&) const = default;
 };
 struct put_calendar {
@@ -137,6 +148,12 @@ struct put_lease_hole {
   bool operator==(const put_lease_hole&) const = default;
 };
 
+/// The coordinator's term goes on at `term`: a worker has seen one of a database that is gone (rule 10).
+struct raise_term {
+  std::uint64_t term;
+  bool operator==(const raise_term&) const = default;
+};
+
 /// Stores the settings of a queue.
 struct put_queue {
   orchestrator::queue queue;
@@ -158,7 +175,7 @@ struct put_bucket {
 using mutation =
     std::variant<put_spec, put_job, delete_job, put_cursor, put_run, put_attempt, put_worker, forget_worker,
                  put_instant, put_idempotency, put_fact, put_lease_hole, withdraw_instants, backfill_instant,
-                 put_calendar, delete_calendar, put_queue, delete_queue, put_bucket>;
+                 put_calendar, delete_calendar, put_queue, delete_queue, put_bucket, raise_term>;
 
 struct mutation_batch {
   std::uint64_t number = 0;

@@ -29,21 +29,6 @@ struct stored_job {
   std::string text;
 };
 
-/// A row of the ledger: one instant, or consecutive ones of one outcome without a run.
-struct stored_instant {
-  wall_time instant{};
-  instant_outcome outcome{};
-  std::optional<run_id> run;
-  std::string rule;
-  std::uint64_t count = 1;
-  wall_time until{};
-  bool operator==(const stored_instant&) const = default;
-};
-/// Takes one instant out of a row that it shares; false if nothing is left. `before` and `after` are the
-/// instants next to it.
-bool leave_row(stored_instant& row, wall_time instant, wall_time before, wall_time after);
-/// The instant that the row would begin at has a run of its own already: it begins just after.
-void step_over(stored_instant& row);
 using recent_instants = std::map<std::string, std::vector<stored_instant>>;
 
 struct stored_calendar {
@@ -61,6 +46,10 @@ struct snapshot {
   /// This database was put back from a backup at that time: what came between is not in it.
   std::optional<wall_time> restored_at;
   bool restored_now = false;  ///< and this is the first start since
+  /// The output database was gone, and whoever started this was content with an empty one.
+  bool output_lost_now = false;
+  /// The newest time that retention went by, or that anything is dated; none: there is nothing to delete yet.
+  std::optional<wall_time> retained_at;
   spec_id spec_counter{};
   std::vector<stored_spec> specs;  ///< those that `runs` refer to
   std::vector<stored_job> jobs;

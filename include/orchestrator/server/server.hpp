@@ -26,6 +26,8 @@ struct server_options {
   net::websocket_options websocket;
   milliseconds retain_age = std::chrono::hours{24 * 30};
   std::uint64_t retain_count = 1'000'000;
+  bool accept_lost_output = false;  ///< go on with an empty output database if it is gone
+  bool trust_clock = false;         ///< retention goes by the wall clock, however far ahead it is
 };
 
 /// $XDG_STATE_HOME/orchestrator/server, else ~/.local/state/orchestrator/server.

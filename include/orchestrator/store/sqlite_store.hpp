@@ -25,9 +25,11 @@ int schema_version();
 /// Locks `dir` (creating it 0700 with its parent fsynced), recovers, migrates, checkpoints, raises the term
 /// under synchronous=FULL, loads the snapshot, and starts the writer, output and reader threads. `now` dates
 /// new rows. On a commit or checkpoint error other than FULL or BUSY the writer thread ends the process
-/// with 74.
+/// with 74. An output database that was there once and is not any more is refused (65), unless
+/// `accept_lost_output`: then an empty one takes its place, and the snapshot says so.
 boost::system::result<opened_store, open_failure> open_sqlite_store(const std::filesystem::path& dir,
-                                                                    wall_time now, store_events events);
+                                                                    wall_time now, store_events events,
+                                                                    bool accept_lost_output = false);
 [[noreturn]] void throw_exception_from_error(const open_failure& f, const boost::source_location& where);
 
 }  // namespace orchestrator::store

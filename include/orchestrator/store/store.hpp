@@ -85,8 +85,6 @@ class reader {
   /// Of every job the rows that reach later than `after` or lie ahead of its cursor: for the engine's
   /// load_instants.
   virtual recent_instants instants_after(wall_time after) = 0;
-  /// The instants of a job from `from` to `to`, both included, that have a run.
-  virtual std::vector<wall_time> fired_instants(const std::string& job, wall_time from, wall_time to) = 0;
   virtual std::vector<stored_calendar> list_calendars() = 0;
   /// Facts with a sequence above `after`, ascending.
   virtual std::vector<stored_fact> list_facts(std::uint64_t after, std::size_t limit) = 0;
@@ -101,6 +99,12 @@ class reader {
   virtual fetched_rows fetch_lease(lease_id lease) = 0;
   virtual fetched_rows fetch_key(const std::string& idempotency_key) = 0;
 };
+
+/// The rows of a job's ledger that tell of instants from `from` to `to`, and all that lie in their spans;
+/// oldest first. For the engine's load_window.
+std::vector<stored_instant> ledger_window(reader& r, const std::string& job, wall_time from, wall_time to);
+/// The row that decided the last instant at or before `at`.
+std::optional<stored_instant> decided_at(reader& r, const std::string& job, wall_time at);
 
 class store {
  public:

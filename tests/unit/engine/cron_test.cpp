@@ -1,4 +1,6 @@
 // The cron parser: what it accepts, what it refuses and where it says the mistake is.
+#include <array>
+#include <cctype>
 #include <chrono>
 #include <string>
 #include <vector>
@@ -294,6 +296,37 @@ TEST_CASE("a plus before the day of week wants both day fields to match") {
 
 TEST_CASE("29 February asked for in March 2096 is in 2104, since 2100 is no leap year (K3)") {
   CHECK(first_after("0 0 29 2 *", {2096, 3, 1}) == "2104-02-29T00:00:00");
+}
+
+TEST_CASE("a hint that is an expression can be used as it is") {
+  const auto refused = [](int field, const std::string& item) {
+    std::array<std::string, 6> fields{"0", "*", "*", "*", "*", "*"};
+    const auto text = [&](const std::string& instead) {
+      fields[static_cast<std::size_t>(field)] = instead;
+      return fmt::format("{}", fmt::join(fields, " "));
+    };
+    const auto wrong = parse_cron(text(item));
+    REQUIRE_FALSE(wrong.has_value());
+    const std::string& hint = wrong.error().hint;
+    if (!hint.starts_with("write ") || hint.size() < 7 || !std::isdigit(hint[6])) return false;
+    const std::string instead = hint.substr(6, hint.find_first_of(" ", 6) - 6);
+    INFO(item << " in field " << field << ": " << hint);
+    CHECK(parse_cron(text(instead.substr(0, instead.find_last_not_of(',') + 1))).has_value());
+    return true;
+  };
+  const std::array<std::pair<int, int>, 6> ranges{{{0, 59}, {0, 59}, {0, 23}, {1, 31}, {1, 12}, {0, 7}}};
+  int hints = 0;
+  for (int field = 0; field < 6; ++field) {
+    const auto [low, high] = ranges[static_cast<std::size_t>(field)];
+    for (int value = low; value <= high; ++value) {
+      for (int step = 1; step <= high; ++step)
+        hints += refused(field, fmt::format("{}/{}", value, step)) ? 1 : 0;
+      for (int last = low; last < value; ++last)
+        hints += refused(field, fmt::format("{}-{}", value, last)) ? 1 : 0;
+    }
+  }
+  CHECK(hints > 5'000);
+  CHECK(parse_cron("0 0 * * 7/2").error().hint == "write 0-7/2");
 }
 
 TEST_CASE("the search ends at the year 2400 (K22)") {

@@ -116,6 +116,41 @@ TEST_CASE("only runs known to be short are handed out ahead, and never at_most_o
   CHECK(w.why(run) == std::vector<std::string>{"no_free_slot"});
 }
 
+TEST_CASE("nothing is handed out ahead behind long runs, and only its share behind some") {
+  world w;
+  test_worker worker(w);
+  worker.form.slots = 2;
+  worker.form.credit = 8;
+  worker.connect();
+  const run_id long_one = w.run(command_spec());
+  for (int i = 0; i < 12; ++i) w.submit(noop_spec());
+  w.settle();
+  // One slot has a run that may take long, so half of the credit is open.
+  auto offers = worker.take_offers();
+  REQUIRE(offers.size() == 6);
+  for (std::uint32_t i = 1; i < offers.size(); ++i) {
+    auto quick = worker.result_for(offers[i], result_status::success);
+    quick.duration_seconds = 0.001;
+    worker.say(quick, i);
+  }
+  w.settle();
+  CHECK(worker.take_offers().size() == 5);
+
+  world v;
+  test_worker busy(v, "w1", 1), idle(v, "w2", 2);
+  busy.form.credit = 8;
+  busy.connect();
+  v.run(command_spec());
+  const run_id quick = v.run(noop_spec());
+  CHECK(busy.take_offers().size() == 1);
+  CHECK(v.why(quick) == std::vector<std::string>{"no_free_slot"});
+  idle.connect();
+  v.settle();
+  CHECK(idle.take_offers().size() == 1);
+  CHECK(v.stored(quick).state == run_state::active);
+  CHECK(w.stored(long_one).state == run_state::active);
+}
+
 TEST_CASE("credit is at most 64 a slot") {
   world w;
   test_worker worker(w);

@@ -470,6 +470,61 @@ TEST_CASE("a backfill runs the instants of a window that have no run, and says s
   for (const auto& [id, r] : w.disk.runs) CHECK(instants.insert(r.instant).second);
 }
 
+TEST_CASE("an instant that is backfilled inside a row splits it, and the row goes on behind it") {
+  world w;
+  w.apply(cron_job("* * * * *"));
+  w.give(pause_job{w.ask(), "job", true, true});
+  w.advance(6min + 1s);
+  REQUIRE(w.disk.instants.size() == 1);
+  const stored_instant whole = w.disk.instants.begin()->second;
+  REQUIRE(whole.count == 6);
+  const wall_time filled = whole.instant + 2min;
+  const auto done = backfill(w, filled, filled);
+  REQUIRE(w.answered<backfill_answer>(done)->items.size() == 1);
+  const auto rows = [&] {
+    std::vector<std::tuple<long, long, std::uint64_t, bool>> list;
+    for (const auto& [key, row] : w.disk.instants)
+      list.emplace_back((row.instant - whole.instant) / 1min, (row.until - whole.instant) / 1min, row.count,
+                        row.run.has_value());
+    return list;
+  };
+  using list = decltype(rows());
+  CHECK(rows() == list{{0, 1, 2, false}, {2, 2, 1, true}, {3, 5, 3, false}});
+  w.advance(1min);
+  CHECK(rows() == list{{0, 1, 2, false}, {2, 2, 1, true}, {3, 6, 4, false}});
+  backfill(w, whole.instant + 6min, whole.instant + 6min);  // the newest: what follows begins a row
+  w.advance(1min);
+  CHECK(rows() ==
+        list{{0, 1, 2, false}, {2, 2, 1, true}, {3, 5, 3, false}, {6, 6, 1, true}, {7, 7, 1, false}});
+}
+
+TEST_CASE("a backfill splits a row that left memory long ago, also one of an earlier schedule") {
+  world w;
+  w.apply(cron_job("0 * * * *"));
+  w.give(pause_job{w.ask(), "job", true, true});
+  w.advance(10h);
+  w.give(pause_job{w.ask(), "job", true, false});
+  w.advance(24h * 5);
+  w.restart(1s);
+  w.advance(1h);
+  const auto decided = total(w);
+  const stored_instant row = w.disk.instants.begin()->second;
+  REQUIRE(row.count == 10);
+  backfill(w, row.instant + 3h, row.instant + 4h);
+  CHECK(total(w) == decided);
+  const auto at = [&](milliseconds later) { return w.disk.instants.at({"job", row.instant + later}); };
+  CHECK(at(0h).until == row.instant + 2h);
+  CHECK(at(0h).count == 3);
+  CHECK(at(5h).until == row.until);
+  CHECK(at(5h).count == 5);
+  w.apply(cron_job("0 */2 * * *"));
+  const auto again = backfill(w, row.instant + 5h, row.until);
+  CHECK(w.answered<backfill_answer>(again)->items.size() >= 2);
+  CHECK(total(w) <= decided);  // what only the earlier schedule named may have no place left
+  w.advance(3h);
+  w.check();
+}
+
 TEST_CASE("two backfills of one window at once, with a slow disk, make one run for each instant") {
   world w;
   w.apply(cron_job("* * * * *"));

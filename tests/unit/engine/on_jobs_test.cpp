@@ -45,6 +45,42 @@ TEST_CASE("applying a job creates it, changes it, or leaves it alone") {
   CHECK(w.facts("job.applied") == 2);
 }
 
+TEST_CASE("a new name must differ from the others in more than case, and is not `last` (J11)") {
+  world w;
+  w.apply(job_named("Report"));
+  const auto refused = w.apply(job_named("report"));
+  REQUIRE(w.answered<refusal>(refused) != nullptr);
+  CHECK(w.answered<refusal>(refused)->pointer == "/name");
+  CHECK(w.answered<refusal>(refused)->hint.find("write Report") == 0);
+  CHECK(w.answered<jobs_answer>(w.apply(job_named("Report"))) != nullptr);
+  CHECK(w.answered<refusal>(w.apply(job_named("last"))) != nullptr);
+  CHECK(w.answered<jobs_answer>(w.apply(job_named("Last"))) != nullptr);
+  apply_jobs in;
+  in.request = w.ask();
+  in.jobs = {job_named("a"), job_named("b"), job_named("A")};
+  w.give(in);
+  w.settle();
+  REQUIRE(w.answered<refusal>(in.request) != nullptr);
+  CHECK(w.answered<refusal>(in.request)->pointer == "/2/name");
+  CHECK(w.disk.jobs.size() == 2);
+}
+
+TEST_CASE("jobs of a database whose names differ in case alone stay, and may be changed") {
+  world w;
+  w.apply(job_named("Report"));
+  auto stored = w.disk.jobs.at("Report");
+  stored.job.name = "report";
+  const std::size_t at = stored.text.find("Report");
+  REQUIRE(at != std::string::npos);
+  stored.text.replace(at, 6, "report");
+  w.disk.jobs["report"] = stored;
+  w.restart(1s);
+  auto changed = job_named("report");
+  changed.spec.args = "--fast";
+  CHECK(w.answered<jobs_answer>(w.apply(changed)) != nullptr);
+  CHECK(w.answered<jobs_answer>(w.apply(job_named("Report"))) != nullptr);
+}
+
 TEST_CASE("a list is applied whole or not at all") {
   world w;
   apply_jobs in;

@@ -137,14 +137,78 @@ TEST_CASE(
   CHECK(b.w.facts("event.note") == 1);
 }
 
-TEST_CASE("a result for another worker's lease changes nothing") {
+TEST_CASE("a result for another worker's lease changes nothing, and its worker keeps it") {
   bench b;
   test_worker thief(b.w, "thief", 9);
   thief.connect();
   const auto seq = thief.finish(b.offer);
   b.w.settle();
-  CHECK(thief.verdict(seq) == disposition::superseded);
+  CHECK(thief.verdict(seq) == disposition::unknown_lease);
   CHECK(b.w.stored(b.run).state == run_state::active);
+}
+
+// Row 36 without `server restore`: the files of an older database were put back by hand, and another worker
+// was first to get the lease again.
+TEST_CASE(
+    "a result from before a roll-back, whose lease is another's now, stays with its worker and is shown") {
+  world w;
+  test_worker a(w, "a", 1);
+  a.connect();
+  const fake_disk saved = w.disk;
+  const run_id lost = w.run(command_spec());
+  const auto offer = a.take_offer();
+  w.settle();
+  w.disk = saved;
+  w.restart(1s);
+  test_worker b(w, "b", 2);
+  b.connect();
+  const run_id run = w.run(command_spec());
+  const auto again = b.take_offer();
+  REQUIRE(*again.lease == *offer.lease);
+  REQUIRE_FALSE(run == lost);
+  w.settle();
+  const auto stays = [&](disposition of_b) {
+    a.form.unacked = {test_worker::ref(offer)};
+    a.connect();
+    const auto late = a.finish(offer);
+    w.settle();
+    CHECK(a.verdict(late) == disposition::unknown_lease);
+    CHECK(w.facts("worker.unknown_result") == 1);
+    CHECK(w.disk.facts.back().subject == "worker/a");
+    CHECK(w.disk.facts.back().data.find(to_string(lost)) != std::string::npos);
+    const auto own = b.finish(again);
+    w.settle();
+    CHECK(b.verdict(own) == of_b);
+    CHECK(w.stored(run).state == run_state::succeeded);
+    CHECK(w.attempts_of(run).front().superseded_status.empty());
+    a.drop();
+    a.connect();  // what it keeps it offers again, and is told once
+    const auto once_more = a.finish(offer);
+    w.settle();
+    CHECK(a.verdict(once_more) == disposition::unknown_lease);
+    CHECK(w.facts("worker.unknown_result") == 1);
+  };
+  SUBCASE("while its other run lives") { stays(disposition::accepted); }
+  SUBCASE("after that has ended and left memory") {
+    b.finish(again);
+    w.settle();
+    stays(disposition::duplicate);
+  }
+}
+
+TEST_CASE("a result of another run than the lease's stays with its worker, also after that run left memory") {
+  bench b;
+  auto r = b.worker.result_for(b.offer, result_status::success);
+  r.job_id.id = to_string(run_id{{7}});
+  const auto early = b.worker.say(r, 1);
+  b.w.settle();
+  CHECK(b.worker.verdict(early) == disposition::unknown_lease);
+  b.worker.finish(b.offer);
+  b.w.settle();
+  const auto late = b.worker.say(r, 1);
+  b.w.settle();
+  CHECK(b.worker.verdict(late) == disposition::unknown_lease);
+  CHECK(b.w.facts("worker.unknown_result") == 1);
 }
 
 TEST_CASE("a late result is adopted while nothing newer was offered") {

@@ -252,6 +252,46 @@ TEST_CASE("leases nobody knows are abandoned, and a higher one makes the counter
   CHECK(b.w.disk.lease_counter >= *next.lease);
 }
 
+TEST_CASE("a worker that has seen a later term makes ours go on above it, durably and before any offer") {
+  world w;
+  test_worker worker(w);
+  worker.form.cluster = w.disk.cluster;
+  worker.form.term = 7;
+  worker.open();
+  const request_id asked = w.submit(command_spec());
+  w.turn();
+  CHECK(worker.received<protocol::registration>().empty());  // what it says is not on disk
+  w.settle();
+  REQUIRE(w.answered<run_answer>(asked) != nullptr);
+  CHECK(worker.registration().term == 8);
+  CHECK(worker.take_offer().term == 8);
+  CHECK(w.noted("Terms go on at 8"));
+  CHECK(w.disk.term == 8);
+  w.settle();
+  CHECK(w.disk.attempts.begin()->second.term == 8);
+  w.restart();
+  CHECK(w.view().term() == 9);
+}
+
+TEST_CASE(
+    "a term that no database of this cluster can have come to, or of another cluster, is not believed") {
+  world w;
+  test_worker worker(w);
+  worker.form.cluster = w.disk.cluster;
+  worker.form.term = std::uint64_t{1} << 62;
+  worker.connect();
+  CHECK(worker.registration().term == 1);
+  CHECK(w.noted("no database of this cluster can have come that far"));
+  worker.drop();
+  worker.form.cluster = uuid{{7}};
+  worker.form.term = 5;
+  worker.connect();
+  worker.drop();
+  worker.form.cluster.reset();
+  worker.connect();
+  CHECK(w.view().term() == 1);
+}
+
 TEST_CASE("the lists of a worker that comes from another cluster are not about our leases") {
   bench b;
   b.worker.drop();

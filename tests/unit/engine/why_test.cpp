@@ -249,7 +249,7 @@ TEST_CASE("overlap: cancelling the earlier run lets it go") {
   CHECK(starts(second, w));
 }
 
-TEST_CASE("overlap: behind several runs only another rule lets it go") {
+TEST_CASE("overlap: behind several runs it names all that are to end, behind many another rule") {
   world w;
   running_worker worker(w);
   job_definition d;
@@ -269,7 +269,11 @@ TEST_CASE("overlap: behind several runs only another rule lets it go") {
   CHECK(why.detail.ends_with("this one is number 2 in the line behind it."));
   CHECK(why.holders == codes{holder(first), holder(second)});
   CHECK(why.forecast == forecast_kind::unknown);
-  CHECK(why.remedy == "Give the schedule of a overlap = \"allow\" with orchestrator job apply; all go then.");
+  CHECK(why.remedy == "orchestrator run cancel " + to_string(first) + " " + to_string(second));
+  run_id last = third;
+  for (int i = 0; i < 9; ++i) last = w.run_job("a");
+  CHECK(only_reason(w, last).remedy ==
+        "Give the schedule of a overlap = \"allow\" with orchestrator job apply; all go then.");
   worker.finish(worker.held[0], result_status::failure);
   w.settle();
   CHECK(only_reason(w, second).detail.find("is to be tried again") != std::string::npos);
@@ -444,7 +448,8 @@ TEST_CASE("job_rate: it goes with the next token; one like it without a rate goe
   const run_id second = w.run(s);
   const auto why = only_reason(w, second);
   CHECK(why.code == blocking_code::job_rate);
-  CHECK(why.remedy.starts_with("orchestrator run cancel " + to_string(second) + ", and submit it again"));
+  CHECK(why.remedy.ends_with("Submit it again without one or with another, then: orchestrator run cancel " +
+                             to_string(second)));
   run_spec unlimited = s;
   unlimited.rate.reset();
   CHECK(starts(w.run(unlimited), w));
@@ -631,7 +636,11 @@ TEST_CASE("active, waiting_on_worker, cancel_requested and backoff are told apar
   CHECK(only_reason(w, first).code == blocking_code::active);
   CHECK(only_reason(w, first).holders == codes{"worker/w1"});
   CHECK(w.why(ahead) == codes{"waiting_on_worker"});
-  w.cancel(first);
+  const auto waits = only_reason(w, ahead);
+  CHECK(waits.holders == codes{holder(first)});
+  CHECK(waits.remedy == "orchestrator run cancel " + to_string(first));
+  cancel_named(w, waits.remedy);
+  CHECK(only_reason(w, ahead).remedy == "Wait for the end of the runs that are being cancelled.");
   CHECK(w.why(first) == codes{"cancel_requested"});
   worker.finish(worker.take_offers()[1], result_status::failure);
   w.settle();

@@ -96,6 +96,8 @@ TEST_CASE("a file without execute permission, a folder and a text file are refus
   end = daemon.run(command(2, {dir.path().string()}));
   CHECK_FALSE(end.started);
   CHECK(end.error_number == EACCES);
+  CHECK(end.error.find("is a directory") != std::string::npos);
+  CHECK(end.error.find("chmod") == std::string::npos);
   write_file(dir.path() / "text", "no first line that names an interpreter\n", true);
   end = daemon.run(command(3, {(dir.path() / "text").string()}));
   CHECK_FALSE(end.started);

@@ -105,6 +105,7 @@ TEST_CASE("each broken invariant is found under its number") {
   check(main_file, "INSERT INTO instants SELECT 'other',5,0,id,'',1,5 FROM runs WHERE state=0", "I15");
   check(main_file, "UPDATE run_counts SET count=count+1 WHERE state=5", "I19");
   check(main_file, "DELETE FROM specs", "I19");
+  check(main_file, "UPDATE attempts SET run=x'00' WHERE lease=1", "I19");
   check(main_file, "UPDATE runs SET after=CAST(id||x'00' AS BLOB) WHERE state=0", "after");
   check(main_file,
         "UPDATE runs SET after=CAST((SELECT id FROM runs WHERE state=0)||x'00' AS BLOB) WHERE attempts>0",

@@ -251,14 +251,78 @@ TEST_CASE("damaged databases are refused with 65 and left as they are") {
   }
 }
 
-TEST_CASE("an empty file without a log is a new database, and lost output starts empty") {
+TEST_CASE("an empty file without a log is a new database") {
   const temporary_directory base;
   const fs::path dir = base.path() / "data";
   fs::create_directory(dir);
   write_file(dir / main_file, "");
   CHECK(refusal_of(dir) == 0);
-  fs::remove(dir / output_file);
+}
+
+TEST_CASE("output that is lost is not replaced by an empty database without a word") {
+  const temporary_directory base;
+  const fs::path dir = base.path() / "data";
+  const fs::path file = dir / output_file;
+  fill(dir, 1);
+  const auto is_refused = [&] {
+    std::string message;
+    CHECK(refusal_of(dir, &message) == 65);
+    CHECK(message.find(file.string()) != std::string::npos);
+    CHECK(message.find("--accept-lost-output") != std::string::npos);
+  };
+  const auto start_without = [&] {
+    auto opened = open_sqlite_store(dir, day_zero, {}, true);
+    REQUIRE(opened.has_value());
+    return opened->snapshot.output_lost_now;
+  };
+  SUBCASE("missing") {
+    fs::remove(file);
+    is_refused();
+    CHECK_FALSE(fs::exists(file));  // whoever finds it can put it back
+  }
+  SUBCASE("empty") {
+    write_file(file, "");
+    is_refused();
+    CHECK(fs::file_size(file) == 0);
+  }
+  SUBCASE("a blank database") {
+    fs::remove(file);
+    {
+      connection(file, access::create).execute("CREATE TABLE t(x); DROP TABLE t");
+    }
+    is_refused();
+  }
+  SUBCASE("of a database that was used before it noted its output") {
+    progress_monitor monitor;
+    auto opened = open_sqlite_store(dir, day_zero, monitor.events());
+    REQUIRE(opened.has_value());
+    const std::uint64_t number = opened->snapshot.last_number + 1;
+    opened->store_ptr->commit(
+        {number, {put_run{sample_run(9)}, put_attempt{sample_attempt(9, sample_run(9))}}});
+    REQUIRE(monitor.wait_persisted(number));
+    opened->store_ptr.reset();
+    {
+      connection(dir / main_file, access::read_write).execute("DELETE FROM meta WHERE key='output_bound'");
+    }
+    fs::remove(file);
+    is_refused();
+  }
+  CHECK(start_without());
+  CHECK_FALSE(start_without());
   CHECK(refusal_of(dir) == 0);
+}
+
+TEST_CASE("a first start that was killed before it had an output database has lost none") {
+  const temporary_directory base;
+  const fs::path dir = base.path() / "data";
+  fill(dir, 0);
+  fs::remove(dir / output_file);
+  {
+    connection(dir / main_file, access::read_write).execute("DELETE FROM meta WHERE key='output_bound'");
+  }
+  auto opened = open_sqlite_store(dir, day_zero, {});
+  REQUIRE(opened.has_value());
+  CHECK_FALSE(opened->snapshot.output_lost_now);
 }
 
 TEST_CASE("a path that cannot be a data directory is refused with 73") {

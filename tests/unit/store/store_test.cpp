@@ -168,6 +168,55 @@ TEST_CASE_TEMPLATE("a restart raises the term and keeps the cluster and the coun
   CHECK(second.spec_counter == spec_id{41});
 }
 
+TEST_CASE_TEMPLATE("a term that is raised holds for what follows and over restarts", Driver, sqlite_driver,
+                   memory_driver) {
+  Driver d;
+  const std::uint64_t before = d.restart(day_zero).term;
+  d.commit({raise_term{before + 40}});
+  d.commit({put_fact{sample_fact(1)}});  // its writer goes on in the new term
+  CHECK(d.restart(day_zero).term == before + 41);
+}
+
+TEST_CASE_TEMPLATE("a late message about an attempt that was purged meanwhile does not bring its row back",
+                   Driver, sqlite_driver, memory_driver) {
+  Driver d;
+  run old = sample_run(1);
+  old.state = run_state::failed;
+  old.finished_at = day_zero;
+  attempt a = sample_attempt(1, old);
+  a.state = attempt_state::failed;
+  a.finished_at = day_zero;
+  d.commit({put_spec{spec_id{1}, "{}"}, put_run{old}, put_attempt{a}});
+  d.retain(day_zero + 24h * 40, 24h * 30, 1'000'000);
+  a.last_event = 7;
+  run next = sample_run(2, day_zero + 24h * 40);
+  next.state = run_state::active;
+  next.attempts = 1;
+  attempt live = sample_attempt(2, next);
+  d.commit({put_attempt{a}, put_run{next}, put_attempt{live}});
+  d.read([&](reader& q) {
+    CHECK(q.fetch_lease(lease_id{1}).attempts.empty());
+    CHECK_FALSE(q.find_run(old.id));
+    CHECK(q.fetch_lease(lease_id{2}).attempts == std::vector{live});
+  });
+  const snapshot s = d.restart(day_zero + 24h * 40);
+  CHECK(s.attempts == std::vector{live});
+}
+
+TEST_CASE_TEMPLATE(
+    "a start knows how late it surely is: by the last retention, before that by the newest fact", Driver,
+    sqlite_driver, memory_driver) {
+  Driver d;
+  CHECK_FALSE(d.restart(day_zero).retained_at);
+  d.commit({put_fact{sample_fact(1, day_zero + 5s)}});
+  CHECK(d.restart(day_zero + 24h * 400).retained_at == day_zero + 5s);
+  d.retain(day_zero + 1h, 24h * 30, 1'000'000);
+  d.commit({put_fact{sample_fact(2, day_zero + 24h * 400)}});
+  CHECK(d.restart(day_zero).retained_at == day_zero + 1h);
+  d.retain(day_zero, 24h * 30, 1'000'000);  // by a clock that went back
+  CHECK(d.restart(day_zero).retained_at == day_zero + 1h);
+}
+
 TEST_CASE_TEMPLATE("the last value of a run counts, within a batch and across batches", Driver, sqlite_driver,
                    memory_driver) {
   Driver d;
@@ -377,9 +426,10 @@ TEST_CASE_TEMPLATE("the row of an instant can be put again only as it is", Drive
           std::vector<wall_time>{day_zero, day_zero + 1h});
     CHECK(instants_of(q.instants_after(day_zero - 72h).at("other")) == std::vector<wall_time>{day_zero});
     CHECK(q.instants_after(day_zero + 1h).empty());
-    CHECK(q.fired_instants("nightly", day_zero - 72h, day_zero) ==
+    CHECK(instants_of(ledger_window(q, "nightly", day_zero - 72h, day_zero)) ==
           std::vector<wall_time>{day_zero - 72h, day_zero});
-    CHECK(q.fired_instants("nightly", day_zero - 71h, day_zero + 2h) == std::vector<wall_time>{day_zero});
+    CHECK(instants_of(ledger_window(q, "nightly", day_zero - 71h, day_zero + 2h)) ==
+          std::vector<wall_time>{day_zero, day_zero + 1h});
   });
   const snapshot s = d.restart(day_zero);
   CHECK(instants_of(s.instants.at("nightly")) == std::vector<wall_time>{day_zero, day_zero + 1h});
@@ -463,30 +513,72 @@ TEST_CASE_TEMPLATE("what a wrong clock decided is withdrawn, but for the runs", 
 
 TEST_CASE_TEMPLATE("a backfilled instant leaves the row it shared", Driver, sqlite_driver, memory_driver) {
   Driver d;
-  d.commit({put_instant{"j", day_zero, instant_outcome::missed, std::nullopt, "r", 4, day_zero + 3h}});
-  const auto fill = [](int hour, std::uint64_t run) {
-    return backfill_instant{"j", day_zero + hour * 1h, day_zero + (hour - 1) * 1h, day_zero + (hour + 1) * 1h,
-                            id_number(run)};
+  const auto row = [](int first, int last) {
+    return stored_instant{day_zero + first * 1h,           instant_outcome::missed, std::nullopt, "r",
+                          std::uint64_t(last - first + 1), day_zero + last * 1h};
+  };
+  const auto run_row = [](int hour, std::uint64_t run) {
+    const wall_time at = day_zero + hour * 1h;
+    return stored_instant{at, instant_outcome::late, id_number(run), "backfill", 1, at};
+  };
+  const auto fill = [](int hour, std::uint64_t run, std::optional<int> shared,
+                       std::vector<stored_instant> parts) {
+    backfill_instant m{"j", day_zero + hour * 1h, id_number(run), std::nullopt, std::move(parts)};
+    if (shared) m.shared = day_zero + *shared * 1h;
+    return m;
   };
   const auto rows = [&] {
     std::vector<stored_instant> all;
-    d.read([&](reader& q) { all = q.list_instants("j", std::nullopt, 10); });
+    d.read([&](reader& q) { all = ledger_window(q, "j", day_zero, day_zero + 24h); });
     return all;
   };
-  d.commit({fill(1, 1)});  // inside
-  REQUIRE(rows().size() == 2);
-  CHECK(rows()[0] ==
-        stored_instant{day_zero + 1h, instant_outcome::late, id_number(1), "backfill", 1, day_zero + 1h});
-  CHECK(rows()[1] == stored_instant{day_zero, instant_outcome::missed, std::nullopt, "r", 3, day_zero + 3h});
-  d.commit({fill(2, 2), fill(0, 3)});  // behind another one, and the first of the row
-  CHECK(rows().size() == 4);
-  CHECK(rows()[0] ==
-        stored_instant{day_zero + 2h, instant_outcome::late, id_number(2), "backfill", 1, day_zero + 2h});
-  d.commit({fill(3, 4)});  // the last one: the row is gone
-  REQUIRE(rows().size() == 4);
-  for (const stored_instant& row : rows()) CHECK(row.run);
-  d.commit({fill(7, 5)});  // an instant of which nothing was known
-  CHECK(rows().size() == 5);
+  using list = std::vector<stored_instant>;
+  d.commit({put_instant{"j", day_zero, instant_outcome::missed, std::nullopt, "r", 6, day_zero + 5h}});
+  d.commit({fill(2, 1, 0, {row(0, 1), row(3, 5)})});  // inside: two rows are left
+  CHECK(rows() == list{row(0, 1), run_row(2, 1), row(3, 5)});
+  d.commit({fill(0, 2, 0, {row(1, 1)}), fill(5, 3, 3, {row(3, 4)})});  // the first of one, the last of one
+  CHECK(rows() == list{run_row(0, 2), row(1, 1), run_row(2, 1), row(3, 4), run_row(5, 3)});
+  d.commit(
+      {fill(1, 4, 1, {}), fill(7, 5, std::nullopt, {})});  // all of one, and one of which nothing was known
+  CHECK(rows() == list{run_row(0, 2), run_row(1, 4), run_row(2, 1), row(3, 4), run_row(5, 3), run_row(7, 5)});
+}
+
+TEST_CASE_TEMPLATE("what decided an instant is found on both sides of a run, also where rows overlap", Driver,
+                   sqlite_driver, memory_driver) {
+  Driver d;
+  const auto quiet = [](const char* job, int first, int last) {
+    return put_instant{job, day_zero + first * 1h,           instant_outcome::paused, std::nullopt,
+                       "p", std::uint64_t(last - first + 1), day_zero + last * 1h};
+  };
+  const auto run = [](const char* job, int hour) {
+    return put_instant{
+        job, day_zero + hour * 1h, instant_outcome::late, id_number(std::uint64_t(hour)), "backfill",
+        1,   std::nullopt};
+  };
+  d.commit({quiet("new", 1, 2), run("new", 3), quiet("new", 4, 6), run("new", 9)});
+  d.commit({quiet("old", 1, 6), run("old", 3), run("old", 4), run("old", 9)});  // as an older version left it
+  d.read([&](reader& q) {
+    const auto begins = [&](const char* job, milliseconds at) -> std::optional<std::int64_t> {
+      const auto found = decided_at(q, job, day_zero + at);
+      if (!found) return std::nullopt;
+      return (found->instant - day_zero) / 1h;
+    };
+    for (const auto& [job, behind] : {std::pair{"new", 4}, std::pair{"old", 1}}) {
+      CHECK_FALSE(begins(job, 59min));
+      CHECK(begins(job, 1h) == 1);
+      CHECK(begins(job, 2h) == 1);
+      CHECK(begins(job, 3h) == 3);
+      CHECK(begins(job, 5h) == behind);
+      CHECK(begins(job, 6h) == behind);
+      CHECK(begins(job, 8h) == behind);
+      CHECK(begins(job, 9h) == 9);
+      CHECK(begins(job, 99h) == 9);
+    }
+    using times = std::vector<wall_time>;
+    CHECK(instants_of(ledger_window(q, "new", day_zero + 5h, day_zero + 5h)) == times{day_zero + 4h});
+    CHECK(instants_of(ledger_window(q, "old", day_zero + 5h, day_zero + 5h)) ==
+          times{day_zero + 1h, day_zero + 3h, day_zero + 4h});
+  });
 }
 
 TEST_CASE_TEMPLATE("calendars are stored, replaced and deleted by name", Driver, sqlite_driver,
@@ -975,8 +1067,16 @@ class random_history {
     batch.push_back(row);
     if (random_.below(2) == 0) {
       const auto minute = std::chrono::minutes{random_.below(10)};
-      batch.push_back(backfill_instant{name, first + minute, first + minute - 1min, first + minute + 1min,
-                                       id_number(1'000'000 + static_cast<std::uint64_t>(hours_))});
+      backfill_instant m{
+          name, first + minute, id_number(1'000'000 + static_cast<std::uint64_t>(hours_)), first, {}};
+      const auto part = [&](wall_time from, wall_time to) {
+        if (from <= to)
+          m.parts.push_back({from, row.outcome, std::nullopt, row.rule,
+                             static_cast<std::uint64_t>((to - from) / 1min + 1), to});
+      };
+      part(first, first + minute - 1min);
+      part(first + minute + 1min, first + 9min);
+      batch.push_back(std::move(m));
     }
     if (random_.below(4) == 0) batch.push_back(withdraw_instants{name, first - 1ms});
     if (random_.below(4) == 0) batch.push_back(put_calendar{name, std::to_string(hours_), first});
