@@ -193,6 +193,10 @@ class CalendarTest(harness.WorldTest):
         self.world.cli("schedule", "add", "soon", "--in", "1s", "--", "true")
         run = eventually(lambda: self.world.api("GET", "/api/v1/runs?job=soon", expect=200)[1]["items"], "it ran")[0]
         self.world.wait_final(run["id"])
+        why = self.as_json("why", "soon")
+        self.assertEqual([r["code"] for r in why["reasons"]], ["no_next_instant"])
+        self.assertEqual((why["last"]["outcome"], why["last"]["run"], why["run"]["state"]),
+                         ("ran", run["id"], "succeeded"))
         past = self.world.cli("schedule", "add", "gone", "--at", utc(hours=1), "--", "true", check=False)
         self.assertEqual(past.returncode, 2, past.stderr)
         self.world.cli("schedule", "add", "ticker", "--every", "1s", "--", "true")

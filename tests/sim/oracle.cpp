@@ -178,6 +178,7 @@ std::optional<std::string> timetable_oracle::observe(const mutation_batch& batch
 /// A row that a backfill takes an instant out of loses nothing else.
 std::optional<std::string> timetable_oracle::judge_backfill(const backfill_instant& m) const {
   const std::string at = fmt::format("{} at {}", m.job, to_rfc3339(m.instant));
+  if (!whole_) return std::nullopt;
   if (!m.shared) {
     if (is_decided(m.job, m.instant)) return fmt::format("I15: {} has a row that it does not leave", at);
     return std::nullopt;
@@ -200,7 +201,7 @@ std::optional<std::string> timetable_oracle::judge_backfill(const backfill_insta
 std::optional<std::string> timetable_oracle::judge_row(const mutation& m) const {
   const auto* put = std::get_if<put_instant>(&m);
   const auto* late = std::get_if<backfill_instant>(&m);
-  if (put == nullptr && late == nullptr) return std::nullopt;
+  if (!whole_ || (put == nullptr && late == nullptr)) return std::nullopt;
   const std::string& job = put != nullptr ? put->job : late->job;
   const ledger& rows = ledgers_.at(job);
   const wall_time from = put != nullptr ? put->instant : late->shared.value_or(late->instant);
