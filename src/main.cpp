@@ -76,6 +76,8 @@ int run_server(const settings& s) {
   o.engine.disk_reserve = static_cast<std::uint64_t>(s.number("disk-reserve")) * 1024 * 1024;
   o.retain_age = s.duration("retain-age");
   o.retain_count = static_cast<std::uint64_t>(s.number("retain-count"));
+  o.audit_age = s.duration("audit-age");
+  o.audit_count = static_cast<std::uint64_t>(s.number("audit-count"));
   return orchestrator::server::run_server(std::move(o));
 }
 

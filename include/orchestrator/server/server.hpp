@@ -26,6 +26,8 @@ struct server_options {
   net::websocket_options websocket;
   milliseconds retain_age = std::chrono::hours{24 * 30};
   std::uint64_t retain_count = 1'000'000;
+  milliseconds audit_age = std::chrono::hours{24 * 365};
+  std::uint64_t audit_count = 1'000'000;
 };
 
 /// $XDG_STATE_HOME/orchestrator/server, else ~/.local/state/orchestrator/server.
