@@ -78,6 +78,8 @@ int run_server(const settings& s) {
   o.retain_count = static_cast<std::uint64_t>(s.number("retain-count"));
   o.accept_lost_output = s.boolean("accept-lost-output");
   o.trust_clock = s.boolean("trust-clock");
+  o.audit_age = s.duration("audit-age");
+  o.audit_count = static_cast<std::uint64_t>(s.number("audit-count"));
   return orchestrator::server::run_server(std::move(o));
 }
 

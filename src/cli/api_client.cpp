@@ -53,7 +53,8 @@ failure from_problem(int status, const std::string& body) {
   };
   if (const std::string detail = text("detail"); !detail.empty()) f.message = detail;
   if (status == 401) {  // the hint is for those who write requests themselves
-    f.message += "; --token-file takes the file admin.token of the server's data directory";
+    f.message +=
+        "; --token-file takes a file with a token, such as admin.token in the server's data directory";
   } else if (const std::string hint = text("hint"); !hint.empty()) {
     f.message += (f.message.ends_with('.') ? " " : "; ") + hint;
   }

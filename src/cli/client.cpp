@@ -90,6 +90,8 @@ int run_client(int argc, char** argv, schedule_check check, offline_tools tools)
   add_worker_commands(app, chosen);
   add_queue_commands(app, chosen);
   add_event_commands(app, chosen);
+  add_token_commands(app, chosen);
+  add_audit_commands(app, chosen);
   add_server_commands(app, chosen);
   add_system_commands(app, chosen);
   add_dev_command(app, chosen);

@@ -19,7 +19,7 @@ constexpr const char* backup_help =
     "and\n"
     "nothing is ever overwritten. TARGET becomes a new directory; in a directory that exists a new one is "
     "made,\n"
-    "orchestrator-TIME. Tokens are not in it.";
+    "orchestrator-TIME. No secret is in it, of tokens only their hashes.";
 constexpr const char* restore_help =
     "Puts a backup into a data directory whose server is stopped. With --replace, databases that are there "
     "are\n"

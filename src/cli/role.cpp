@@ -16,11 +16,13 @@ namespace {
 constexpr int exit_daemon_usage = 64;
 constexpr int exit_daemon_config = 78;
 
-/// `--role` with subcommand words, or with a value we do not have.
+/// `--role` with subcommand words, or with a value we do not have. Behind the noun `token` it is that of a
+/// token.
 std::optional<std::string> role_in(int argc, char** argv, bool& given) {
   for (int i = 1; i < argc; ++i) {
-    const std::string_view word = argv[i];
-    if (word == "--") break;
+    const std::string_view word = argv[i], before = argv[i - 1];
+    const bool may_be_value = i > 1 && before.starts_with('-') && before.find('=') == std::string_view::npos;
+    if (word == "--" || (word == "token" && !may_be_value)) break;
     if (word.starts_with("--role=")) {
       given = true;
       return std::string(word.substr(7));

@@ -51,6 +51,11 @@ constexpr setting server_table[] = {
      "last"},
     {"accept-lost-output", kind::boolean, "false",
      "start although output.db is missing: what runs printed until now is gone"},
+    {"audit-age", kind::duration, "365d", "remove entries of the audit trail older than this", "D", "",
+     hour_ms, 3650 * day_ms},
+    {"audit-count", kind::number, "1000000",
+     "keep at most this many entries of the audit trail, and a tenth as many refusals", "N", "", 1'000,
+     1'000'000'000},
     {"disk-reserve", kind::number, "512",
      "with less than this left on the disk (MiB, and at most 5 % of it) new work is refused and output of "
      "jobs is "
@@ -98,7 +103,7 @@ constexpr setting client_table[] = {
     {"server", kind::text, "127.0.0.1:8000", "the coordinator: HOST:PORT or http://host:port", "URL"},
     {"output", kind::choice, "table", "how results are printed", "", "table|json|jsonl|name"},
     {"token-file", kind::text, "",
-     "file with the admin token; found by itself for a coordinator of the same user", "FILE"},
+     "file with a token; the admin token is found by itself for a coordinator of the same user", "FILE"},
 };
 
 constexpr const char* from_flag = "flag";

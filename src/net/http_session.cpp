@@ -95,7 +95,9 @@ class chunk_writer final : public body_writer {
     co_return written;
   }
 
-  bool open() const override { return !gone_ && !finished_ && !session_->core()->stopping; }
+  bool open() const override {
+    return !gone_ && !finished_ && !session_->core()->stopping && session_->stream().socket().is_open();
+  }
 
   /// Ends the body properly, so that the peer knows it is whole. Later writes are refused.
   asio::awaitable<void> finish() {
@@ -221,6 +223,7 @@ std::optional<http_response> http_session::check_access(checked_head& head, cons
     return internal_error();
   }
   slot_->authenticated();
+  from_ = head.request.from;
   return std::nullopt;
 }
 
@@ -376,6 +379,7 @@ void http_session::hand_over(std::unique_ptr<ws_stream> stream, const checked_he
                              const websocket_endpoint& endpoint) {
   auto session =
       std::make_shared<ws_session>(core_->executor, std::move(stream), endpoint.options, peer_address_);
+  session->held_by(head.request.from);
   const void* key = session.get();
   core_->websockets.emplace(key, session);
   session->on_gone([core = core_, slot = slot_, key] { core->websockets.erase(key); });

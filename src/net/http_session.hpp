@@ -23,6 +23,8 @@ class http_session : public std::enable_shared_from_this<http_session> {
   /// It is between two requests, or still sends one: nothing was begun for it.
   bool without_request() const { return without_request_; }
   void abort() { stream_.abort(); }
+  /// Whose the newest request is; null before one passed the access check.
+  const std::shared_ptr<const caller>& from() const { return from_; }
 
   const std::shared_ptr<http_core>& core() const { return core_; }
   http_stream& stream() { return stream_; }
@@ -51,6 +53,7 @@ class http_session : public std::enable_shared_from_this<http_session> {
   std::shared_ptr<http_core> core_;
   std::shared_ptr<connection_slot> slot_;
   http_stream stream_;
+  std::shared_ptr<const caller> from_;
   std::string peer_address_;
   std::string local_address_;
   bool without_request_ = true;

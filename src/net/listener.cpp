@@ -22,6 +22,8 @@ constexpr auto pause_without_descriptors = std::chrono::milliseconds(100);
 constexpr auto warn_again_after = std::chrono::seconds(10);
 constexpr std::size_t refusals_at_once = 64;
 constexpr std::uint16_t close_going_away = 1001;
+constexpr std::uint16_t close_policy = 1008;
+constexpr auto goodbye_to_who_is_out = std::chrono::milliseconds(500);
 
 /// Tells a connection over the limit so, without reading what it wants.
 asio::awaitable<void> refuse_connection(std::shared_ptr<http_core> core, tcp::socket socket) {
@@ -85,6 +87,15 @@ boost::system::result<tcp::endpoint> endpoint_of(const asio::any_io_executor& ex
   return found.begin()->endpoint();
 }
 
+/// Who is out is not waited for as others are: after a moment for its goodbye the connection is gone.
+asio::awaitable<void> end_websocket(std::shared_ptr<ws_session> socket, std::string reason) {
+  socket->close(close_policy, std::move(reason));
+  const std::weak_ptr<ws_session> weak = socket;
+  socket.reset();
+  co_await sleep_for(goodbye_to_who_is_out);
+  if (const auto left = weak.lock()) left->abort();
+}
+
 class tcp_http_server final : public http_server {
  public:
   tcp_http_server(asio::any_io_executor executor, http_server_options options)
@@ -131,6 +142,18 @@ class tcp_http_server final : public http_server {
       if (const auto session = weak.lock()) session->abort();
     for (const auto& [key, weak] : snapshot(core->websockets))
       if (const auto socket = weak.lock()) socket->abort();
+  }
+
+  void end_connections(const std::function<bool(const caller&)>& is_out, const std::string& reason) override {
+    for (const auto& [key, weak] : snapshot(core_->sessions)) {
+      const auto session = weak.lock();
+      if (session && session->from() && is_out(*session->from())) session->abort();
+    }
+    for (const auto& [key, weak] : snapshot(core_->websockets)) {
+      auto socket = weak.lock();
+      if (socket && socket->from() && is_out(*socket->from()))
+        spawn(core_->executor, "websocket goodbye", end_websocket(std::move(socket), reason));
+    }
   }
 
   std::vector<std::pair<std::string, std::string>> routes() const override { return core_->routes.routes(); }

@@ -16,6 +16,8 @@
 
 namespace orchestrator::net {
 
+struct caller;
+
 class ws_session final : public websocket, public std::enable_shared_from_this<ws_session> {
  public:
   ws_session(asio::any_io_executor executor, std::unique_ptr<ws_stream> stream, websocket_options options,
@@ -25,6 +27,9 @@ class ws_session final : public websocket, public std::enable_shared_from_this<w
   /// Called once when nothing of the connection is left: after `closed`, or when an unstarted session is
   /// dropped.
   void on_gone(std::function<void()> gone) { gone_ = std::move(gone); }
+  /// Whom the access check let in, if there was one.
+  void held_by(std::shared_ptr<const caller> from) { from_ = std::move(from); }
+  const std::shared_ptr<const caller>& from() const { return from_; }
   /// Ends the connection without a close frame.
   void abort();
 
@@ -62,6 +67,7 @@ class ws_session final : public websocket, public std::enable_shared_from_this<w
   std::unique_ptr<ws_stream> stream_;
   websocket_options options_;
   std::string peer_address_;
+  std::shared_ptr<const caller> from_;
   websocket_events events_;
   std::function<void()> gone_;
 

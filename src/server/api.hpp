@@ -14,6 +14,8 @@
 
 #include <orchestrator/net/http.hpp>
 
+#include "audit.hpp"
+#include "auth.hpp"
 #include "coordinator.hpp"
 
 namespace orchestrator::server {
@@ -23,8 +25,11 @@ namespace json = boost::json;
 /// What every handler needs. Lives as long as the server.
 struct api {
   coordinator& core;
+  authenticator& auth;
+  audit_trail& audit;
   wall_time started_at;
   std::string version;
+  bool tls = false;            ///< browsers are to send the cookie over TLS only
   bool retrying_many = false;  ///< a bulk retry looked at what was retried before, and has not retried yet
 };
 
@@ -37,6 +42,7 @@ void add_worker_routes(net::http_server& http, api& a);
 void add_queue_routes(net::http_server& http, api& a);
 void add_why_routes(net::http_server& http, api& a);
 void add_event_routes(net::http_server& http, api& a);
+void add_access_routes(net::http_server& http, api& a);
 void add_system_routes(net::http_server& http, api& a);
 
 // ---- shared by the resources
@@ -49,6 +55,8 @@ net::http_response reply(const api& a, const refusal& r);
 /// A query parameter as a number in [low, high]; `fallback` when absent.
 result<std::uint64_t> number_parameter(const net::http_request& r, const std::string& name,
                                        std::uint64_t fallback, std::uint64_t low, std::uint64_t high);
+/// `since` as a time, or as a duration ago.
+result<std::optional<wall_time>> since_of(const std::string& text);
 /// Refuses query parameters that are not in `known`, with the nearest one.
 std::optional<refusal> check_parameters(const net::http_request& r, std::vector<std::string_view> known);
 /// Refuses keys of a body that are not in `known`.

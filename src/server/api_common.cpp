@@ -39,6 +39,14 @@ result<std::uint64_t> number_parameter(const net::http_request& r, const std::st
   return n;
 }
 
+result<std::optional<wall_time>> since_of(const std::string& text) {
+  if (text.empty()) return std::optional<wall_time>{};
+  std::optional<wall_time> since = parse_rfc3339(text);
+  if (const auto ago = parse_duration(text); !since && ago) since = read_wall_clock() - *ago;
+  if (since) return since;
+  return refusal{errc::bad_field, "`since` must be an RFC 3339 time or a duration like 2h", "", ""};
+}
+
 namespace {
 
 refusal unknown_name(std::string what, std::string_view name, const std::vector<std::string_view>& known) {

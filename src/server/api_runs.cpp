@@ -48,12 +48,9 @@ result<store::run_filter> decode_filter(const net::http_request& r) {
     f.tag_key = tag.substr(0, equals);
     f.tag_value = tag.substr(equals + 1);
   }
-  if (const std::string since = get("since"); !since.empty()) {
-    f.since = parse_rfc3339(since);
-    if (const auto ago = parse_duration(since); !f.since && ago) f.since = read_wall_clock() - *ago;
-    if (!f.since)
-      return refusal{errc::bad_field, "`since` must be an RFC 3339 time or a duration like 2h", "", ""};
-  }
+  const auto since = since_of(get("since"));
+  if (!since) return since.error();
+  f.since = *since;
   if (const std::string cursor = get("cursor"); !cursor.empty()) {
     f.before = parse_uuid(cursor);
     if (!f.before) return refusal{errc::bad_field, "`cursor` is not one that this API gave out", "", ""};

@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <algorithm>
 
+#include <fmt/format.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
@@ -27,6 +28,7 @@ constexpr auto space_interval = std::chrono::seconds{1};
 constexpr auto zone_interval = std::chrono::minutes{1};
 
 constexpr std::uint16_t close_too_large = 1009;
+constexpr std::uint16_t close_not_yours = 4003;
 
 engine_time clock_now() { return {read_mono_clock(), read_wall_clock()}; }
 
@@ -51,6 +53,16 @@ bool adds_to_backlog(const protocol::worker_message& m) {
   return std::holds_alternative<protocol::job_output>(m.body) ||
          std::holds_alternative<protocol::job_result>(m.body) ||
          std::holds_alternative<protocol::event>(m.body);
+}
+
+/// Why the holder of this token may not send that; empty if he may.
+std::string not_allowed(const identity& from, const protocol::worker_message& m) {
+  const link_rule& line = rule_of(m);
+  if (!suffices(from.role, line.least))
+    return fmt::format("{} takes a token with the role {}", line.type, to_string(line.least));
+  const std::string_view sender = sender_of(m);
+  if (from.worker_id.empty() || sender.empty() || sender == from.worker_id) return "";
+  return "this token is for the worker " + from.worker_id + " only";
 }
 
 }  // namespace
@@ -367,7 +379,8 @@ void coordinator::measure_space() {
 // ---- worker sessions
 // -------------------------------------------------------------------------------------------
 
-void coordinator::accept_worker(const std::shared_ptr<net::websocket>& socket) {
+void coordinator::accept_worker(const std::shared_ptr<net::websocket>& socket,
+                                std::shared_ptr<const identity> from) {
   const session_id id{++last_session_};
   socket->set_max_message(limits::frame_before_registration);
   net::websocket_events handlers;
@@ -381,6 +394,7 @@ void coordinator::accept_worker(const std::shared_ptr<net::websocket>& socket) {
   };
   worker_session session;
   session.socket = socket;
+  session.from = std::move(from);
   sessions_.emplace(id, std::move(session));
   feed(engine::session_opened{id, socket->peer_address()});
   socket->start(std::move(handlers));
@@ -398,6 +412,12 @@ void coordinator::on_frame(session_id id, const std::string& frame) {
   if (!decoded) {
     feed(engine::session_bad_frame{id, decoded.error()});
     return;
+  }
+  for (const protocol::worker_message& m : *decoded) {
+    if (const std::string why = not_allowed(*found->second.from, m); !why.empty()) {
+      found->second.socket->close(close_not_yours, why);
+      return;
+    }
   }
   const bool adds = std::any_of(decoded->begin(), decoded->end(), adds_to_backlog);
   feed(engine::session_frame{id, std::move(*decoded)});

@@ -20,6 +20,7 @@
 #include <orchestrator/net/websocket.hpp>
 #include <orchestrator/store/store.hpp>
 
+#include "access_table.hpp"
 #include "change_signal.hpp"
 
 namespace orchestrator::server {
@@ -67,8 +68,8 @@ class coordinator {
   std::shared_ptr<change_signal> fact_changes() const { return facts_; }
   std::shared_ptr<change_signal> output_changes() const { return output_; }
 
-  /// A worker's WebSocket was accepted.
-  void accept_worker(const std::shared_ptr<net::websocket>& socket);
+  /// A worker's WebSocket was accepted; `from` is what its token says of it.
+  void accept_worker(const std::shared_ptr<net::websocket>& socket, std::shared_ptr<const identity> from);
 
   const engine::engine_view& view() const { return engine_.view(); }
   store::store& disk() { return *store_; }
@@ -84,6 +85,7 @@ class coordinator {
  private:
   struct worker_session {
     std::shared_ptr<net::websocket> socket;
+    std::shared_ptr<const identity> from;
     std::vector<protocol::coordinator_message> outgoing;
     bool registered = false;
     bool batch = false;

@@ -18,9 +18,11 @@
 #include <orchestrator/telemetry/log.hpp>
 
 #include "api.hpp"
+#include "audit.hpp"
 #include "auth.hpp"
 #include "coordinator.hpp"
 #include "dashboard.hpp"
+#include "gate.hpp"
 
 namespace orchestrator::server {
 namespace {
@@ -32,6 +34,10 @@ constexpr int exit_config = 78;
 /// is to be committed.
 constexpr auto stop_limit = std::chrono::seconds{3};
 constexpr auto retention_interval = std::chrono::minutes{10};
+/// Who is out is shown out within a second; token files are looked at, and entries of the audit trail that
+/// wait for another commit are given one of their own, once a second.
+constexpr auto watch_interval = std::chrono::milliseconds{250};
+constexpr int watches_a_second = 4;
 
 bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host == "[::1]" || host.starts_with("127.");
@@ -68,7 +74,7 @@ class daemon {
       : options_(std::move(options)),
         signals_(io_, SIGTERM, SIGINT),
         core_(io_, options_.engine, options_.websocket),
-        api_{core_, read_wall_clock(), version_text} {}
+        api_{core_, auth_, audit_, read_wall_clock(), version_text} {}
 
   int run();
 
@@ -79,15 +85,18 @@ class daemon {
   asio::awaitable<void> wait_for_signals();
   asio::awaitable<void> shut_down();
   asio::awaitable<void> retain();
+  asio::awaitable<void> watch_access();
 
   server_options options_;
   asio::io_context io_{1};
   asio::signal_set signals_;
   coordinator core_;
-  api api_;
   authenticator auth_ = authenticator::off();
+  audit_trail audit_;
+  store::access_records* access_ = nullptr;
+  api api_;
   std::optional<store::retention_clock> retention_clock_;
-  std::unique_ptr<net::http_server> http_;
+  std::unique_ptr<gate> http_;
 };
 
 int daemon::open() {
@@ -109,6 +118,14 @@ int daemon::open() {
   }
   retention_clock_.emplace(options_.trust_clock ? std::nullopt : opened->snapshot.retained_at,
                            engine_time{read_mono_clock(), read_wall_clock()});
+  access_ = opened->access;
+  audit_.attach(*access_, opened->access_found.last_audit_id);
+  auth_.adopt(std::move(opened->access_found), *access_, to_string(opened->snapshot.cluster).substr(0, 8));
+  if (opened->snapshot.restored_now) {
+    std::vector<store::access_change> rows;
+    auth_.end_all_sessions(rows);
+    access_->write(std::move(rows), store::access_records::when::with_next, {});
+  }
   const auto unusable =
       core_.start(std::move(opened->store_ptr), std::move(opened->snapshot), options_.data_dir);
   if (!unusable) return 0;
@@ -128,33 +145,29 @@ void daemon::add_routes() {
   add_queue_routes(*http_, api_);
   add_why_routes(*http_, api_);
   add_event_routes(*http_, api_);
+  add_access_routes(*http_, api_);
   add_system_routes(*http_, api_);
   add_dashboard_routes(*http_);
-  http_->set_access_check(
-      [this](const net::http_request& head, const net::route* matched) -> std::optional<refusal> {
-        if (head.path == "/healthz" || head.path == "/readyz") return std::nullopt;
-        if (matched != nullptr && is_dashboard_route(*matched)) return std::nullopt;
-        return auth_.check_api(head);
-      });
+  http_->expect_all_rules();
   net::websocket_endpoint workers;
   workers.path = "/ws/heartbeat";
   workers.options = options_.websocket;
-  workers.check = [this](const net::http_request& head) -> std::optional<refusal> {
+  workers.check = [this](net::http_request&) -> std::optional<refusal> {
     if (core_.stopping()) return refusal{errc::unavailable, "the coordinator is stopping", "", ""};
-    return auth_.check_worker(head);
+    return std::nullopt;
   };
-  workers.accepted = [this](const std::shared_ptr<net::websocket>& socket, const net::http_request&) {
-    core_.accept_worker(socket);
+  workers.accepted = [this](const std::shared_ptr<net::websocket>& socket, const net::http_request& head) {
+    core_.accept_worker(socket, std::static_pointer_cast<const identity>(head.from));
   };
   http_->add(std::move(workers));
-  for (const auto& [method, pattern] : http_->routes()) telemetry::debug("Serves {} {}", method, pattern);
 }
 
 int daemon::listen() {
   net::http_server_options http_options;
   http_options.allowed_hosts = options_.allowed_hosts;
   http_options.close_timeout = options_.websocket.close_timeout;
-  http_ = net::make_http_server(io_.get_executor(), std::move(http_options));
+  http_ = std::make_unique<gate>(net::make_http_server(io_.get_executor(), std::move(http_options)), auth_,
+                                 audit_);
   add_routes();
   const auto port = http_->listen(options_.listen_host, options_.listen_port);
   if (!port) {
@@ -188,6 +201,7 @@ asio::awaitable<void> daemon::wait_for_signals() {
 asio::awaitable<void> daemon::shut_down() {
   core_.stop();
   co_await http_->stop(stop_limit);
+  audit_.flush(read_wall_clock(), true);
   core_.close();
   io_.stop();
 }
@@ -203,7 +217,22 @@ asio::awaitable<void> daemon::retain() {
           format_duration(*time.ahead));
     }
     core_.disk().retain(time.now, options_.retain_age, options_.retain_count);
+    access_->trim_audit(time.now, options_.audit_age, options_.audit_count);
+    std::vector<store::access_change> rows;
+    auth_.sweep(read_wall_clock(), rows);
+    access_->write(std::move(rows), store::access_records::when::with_next, {});
     co_await net::sleep_for(retention_interval);
+  }
+}
+
+asio::awaitable<void> daemon::watch_access() {
+  for (int i = 0; !core_.stopping(); i = (i + 1) % watches_a_second) {
+    if (i == 0) {
+      auth_.look_at_files();
+      audit_.flush(read_wall_clock(), false);
+    }
+    http_->show_out();
+    co_await net::sleep_for(watch_interval);
   }
 }
 
@@ -216,6 +245,7 @@ int daemon::run() {
   }
   net::spawn(io_.get_executor(), "signals", wait_for_signals());
   net::spawn(io_.get_executor(), "retention", retain());
+  net::spawn(io_.get_executor(), "access watch", watch_access());
   io_.run();
   return 0;
 }

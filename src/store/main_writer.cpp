@@ -1,6 +1,7 @@
 // The writer of orchestrator.db; see main_writer.hpp.
 #include "main_writer.hpp"
 
+#include <iterator>
 #include <utility>
 
 #include <orchestrator/base/check.hpp>
@@ -32,8 +33,22 @@ void main_writer::output_dropped(std::vector<lease_id> leases) {
   enqueue([&] { forgotten_.insert(forgotten_.end(), leases.begin(), leases.end()); });
 }
 
+void main_writer::write(std::vector<access_change> rows, access_records::when w, std::function<void()> done) {
+  waiting_rows_.fetch_add(rows.size(), std::memory_order_relaxed);
+  enqueue([&] {
+    std::move(rows.begin(), rows.end(), std::back_inserter(rows_.changes));
+    if (done) rows_.done.push_back(std::move(done));
+    rows_.urgent = rows_.urgent || w == access_records::when::soon;
+  });
+}
+
+void main_writer::trim(const audit_trim& wanted) {
+  enqueue([&] { trim_ = wanted; });
+}
+
 void main_writer::take_group() {
   group_.clear();
+  group_rows_ = std::exchange(rows_, {});
   group_bytes_ = 0;
   std::size_t mutations = 0;
   while (!queue_.empty()) {
@@ -51,7 +66,8 @@ void main_writer::take_group() {
 
 void main_writer::apply_group() {
   expect_own_term();
-  applier_.apply(group_);
+  if (!group_.empty()) applier_.apply(group_);
+  for (const access_change& row : group_rows_.changes) apply_access(db(), row);
 }
 
 /// The lock of the data directory keeps others out. Where it did not hold (its file was removed, or the file
@@ -69,6 +85,9 @@ void main_writer::expect_own_term() {
 }
 
 void main_writer::group_committed() {
+  waiting_rows_.fetch_sub(group_rows_.changes.size(), std::memory_order_relaxed);
+  for (const auto& done : std::exchange(group_rows_, {}).done) done();
+  if (group_.empty()) return;
   applier_.committed();
   const std::uint64_t last = group_.back().number;
   group_.clear();
@@ -78,10 +97,13 @@ void main_writer::group_committed() {
 
 bool main_writer::background_step() {
   std::vector<lease_id> forgotten;
+  std::optional<audit_trim> trimming;
+  bool trimmed = false;
   enqueue([&] {
     // A pass under way is finished first; of the requests that come meanwhile the newest counts.
     if (!pass_ && request_) pass_.emplace(*std::exchange(request_, std::nullopt));
     forgotten.swap(forgotten_);
+    trimming = trim_;
   });
   std::optional<retention_pass> after = pass_;
   std::vector<lease_id> dropped;
@@ -92,6 +114,7 @@ bool main_writer::background_step() {
     for (const lease_id lease : forgotten)
       db().prepared("DELETE FROM dropped_output WHERE lease=?1").with(lease).run();
     if (after) after->step(db(), dropped);
+    if (trimming) trimmed = trim_audit(db(), *trimming);
   });
   if (result != outcome::committed) {
     output_dropped(std::move(forgotten));
@@ -100,6 +123,7 @@ bool main_writer::background_step() {
   enqueue([&] {
     pass_ = after;
     if (pass_ && pass_->done()) pass_.reset();
+    if (trimmed) trim_.reset();
   });
   if (!dropped.empty()) to_.drop_output(std::move(dropped));
   return true;

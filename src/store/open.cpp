@@ -9,6 +9,7 @@
 #include <orchestrator/base/planted.hpp>
 #include <orchestrator/base/random.hpp>
 
+#include "access_rows.hpp"
 #include "schema.hpp"
 
 namespace orchestrator::store {
@@ -254,7 +255,9 @@ opened_databases open_databases(const fs::path& dir, wall_time now, bool accept_
     orchestrator::snapshot snapshot = load_snapshot(main.db, output.db, now);
     snapshot.output_lost_now = lost;
     std::vector<lease_id> drops = unfinished_drops(main.db);
-    return {std::move(main.db), std::move(output.db), std::move(snapshot), std::move(drops)};
+    access_snapshot access = load_access(main.db);
+    return {std::move(main.db), std::move(output.db), std::move(snapshot), std::move(drops),
+            std::move(access)};
   } catch (const SQLite::Exception& e) {
     refuse_failed(dir / main_file, e);
   }

@@ -18,6 +18,7 @@ struct opened_databases {
   connection output;
   orchestrator::snapshot snapshot;
   std::vector<lease_id> output_to_drop;  ///< a purge that the last process did not finish
+  access_snapshot access;
 };
 
 inline constexpr const char* main_file = "orchestrator.db";

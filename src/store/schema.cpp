@@ -236,6 +236,46 @@ constexpr const char* main_3 = R"sql(
 ALTER TABLE runs ADD COLUMN after BLOB NOT NULL DEFAULT x'';
 )sql";
 
+// Who may call and who did (access_rows.cpp). Of secrets only SHA-256 is here. `token` of a session is an id,
+// or the name of a token file.
+constexpr const char* main_4 = R"sql(
+CREATE TABLE tokens(
+  id TEXT PRIMARY KEY NOT NULL,
+  name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  worker_id TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER,
+  revoked_at INTEGER,
+  last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sessions(
+  id TEXT PRIMARY KEY NOT NULL,
+  token TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  remembered INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit(
+  id INTEGER PRIMARY KEY,
+  at INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  address TEXT NOT NULL,
+  method TEXT NOT NULL,
+  path TEXT NOT NULL,
+  status INTEGER,
+  made TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  refused INTEGER NOT NULL
+) STRICT;
+CREATE INDEX audit_kind ON audit(refused);
+)sql";
+
 constexpr const char* output_1 = R"sql(
 CREATE TABLE meta(
   key TEXT PRIMARY KEY NOT NULL,
@@ -260,7 +300,7 @@ CREATE TABLE chunks(
 ) STRICT;
 )sql";
 
-constexpr const char* main_steps[] = {main_1, main_2, main_3};
+constexpr const char* main_steps[] = {main_1, main_2, main_3, main_4};
 constexpr const char* output_steps[] = {output_1};
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <orchestrator/base/text.hpp>
 
+#include "access_rows.hpp"
 #include "fact_pages.hpp"
 #include "id_match.hpp"
 #include "retention_rules.hpp"
@@ -356,6 +357,10 @@ fetched_rows sqlite_reader::fetch_key(const std::string& idempotency_key) {
     return rows;
   }
   return {};
+}
+
+std::vector<audit_entry> sqlite_reader::audit(const audit_filter& filter) {
+  return list_audit(main_, filter);
 }
 
 }  // namespace orchestrator::store

@@ -4,6 +4,7 @@
 
 #include <unordered_map>
 
+#include <orchestrator/store/access_records.hpp>
 #include <orchestrator/store/store.hpp>
 
 #include "connection.hpp"
@@ -39,6 +40,8 @@ class sqlite_reader final : public reader {
   fetched_rows fetch_run(const run_id& id) override;
   fetched_rows fetch_lease(lease_id lease) override;
   fetched_rows fetch_key(const std::string& idempotency_key) override;
+  /// For access_records.
+  std::vector<audit_entry> audit(const audit_filter& filter);
 
  private:
   using tag_verdicts = std::unordered_map<spec_id, bool>;  // whether a specification has the wanted tag

@@ -24,7 +24,7 @@ class reader_thread {
       : reader_(std::move(connected)), thread_([this] { loop(); }) {}
   ~reader_thread() { stop(); }
 
-  void read(std::function<void(reader&)> query) {
+  void read(std::function<void(sqlite_reader&)> query) {
     {
       const std::lock_guard lock(mutex_);
       queue_.push_back(std::move(query));
@@ -44,7 +44,7 @@ class reader_thread {
  private:
   void loop() {
     for (;;) {
-      std::function<void(reader&)> query;
+      std::function<void(sqlite_reader&)> query;
       {
         std::unique_lock lock(mutex_);
         wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
@@ -66,7 +66,7 @@ class reader_thread {
   sqlite_reader reader_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::function<void(reader&)>> queue_;
+  std::deque<std::function<void(sqlite_reader&)>> queue_;
   bool stopping_ = false;
   std::thread thread_;
 };
@@ -105,7 +105,7 @@ locked_databases open_or_give_way(const std::filesystem::path& dir, wall_time no
   return lock_and_open(dir, now, accept_lost_output);
 }
 
-class sqlite_store final : public store {
+class sqlite_store final : public store, public access_records {
  public:
   sqlite_store(owned_fd lock, const std::filesystem::path& dir, opened_databases databases,
                store_events events, store_hooks hooks)
@@ -138,7 +138,19 @@ class sqlite_store final : public store {
     reader_.read([this, bytes](reader&) { ballast_.hold(bytes); });
   }
 
+  void write(std::vector<access_change> rows, when w, std::function<void()> done) override {
+    main_.write(std::move(rows), w, std::move(done));
+  }
+  std::size_t waiting() const override { return main_.waiting_rows(); }
+  void read_audit(const audit_filter& filter, std::function<void(std::vector<audit_entry>)> take) override {
+    reader_.read([filter, take = std::move(take)](sqlite_reader& r) { take(r.audit(filter)); });
+  }
+  void trim_audit(wall_time now, milliseconds age, std::uint64_t count) override {
+    main_.trim({now - age, count});
+  }
+
   void close() override {
+    main_.write({}, when::soon, {});  // what would have gone with the next commit
     // Readers first: the last checkpoint then finds nobody inside.
     reader_.stop();
     main_.stop();
@@ -163,9 +175,11 @@ boost::system::result<opened_store, open_failure> open_sqlite_store(const std::f
   try {
     auto [lock, databases] = open_or_give_way(dir, now, hooks.accept_lost_output);
     orchestrator::snapshot snapshot = std::move(databases.snapshot);
+    access_snapshot access = std::move(databases.access);
     auto opened = std::make_unique<sqlite_store>(std::move(lock), dir, std::move(databases),
                                                  std::move(events), std::move(hooks));
-    return opened_store{std::move(opened), std::move(snapshot)};
+    access_records* records = opened.get();
+    return opened_store{std::move(opened), std::move(snapshot), records, std::move(access)};
   } catch (const open_error& e) {
     return e.failure;
   } catch (const SQLite::Exception& e) {

@@ -101,8 +101,8 @@ void read_answer(std::string_view bytes, bool head_only) {
 
 // ---- whole connections
 
-const server::authenticator& tokens() {
-  static const server::authenticator made = [] {
+server::authenticator& tokens() {
+  static server::authenticator made = [] {
     std::string dir = "/tmp/fuzz-http-XXXXXX";
     must(::mkdtemp(dir.data()) != nullptr, "a directory can be made");
     const auto old_mask = ::umask(077);
@@ -146,7 +146,12 @@ void add_routes(http_core& core) {
   core.routes.add({"GET", "/api/v1/runs/{id}/logs", stream_something});
   websocket_endpoint workers;
   workers.path = "/ws/heartbeat";
-  workers.check = [](const http_request& head) { return tokens().check_worker(head); };
+  workers.check = [](const http_request& head) -> std::optional<refusal> {
+    const auto who = tokens().who_connects(head, wall_time{});
+    if (!who) return who.error();
+    if ((*who)->role != server::role::worker) return server::lacks_role(**who, server::need::worker);
+    return std::nullopt;
+  };
   workers.accepted = [](std::shared_ptr<websocket> socket, const http_request&) {
     websocket_events events;
     // The session owns these handlers and outlives each call of them.
@@ -160,8 +165,9 @@ void add_routes(http_core& core) {
   };
   core.routes.add(std::move(workers));
   core.access = [](const http_request& head, const route*) -> std::optional<refusal> {
-    if (head.header("authorization")) return tokens().check_api(head);
-    return std::nullopt;
+    if (!head.header("authorization") && !head.header("cookie")) return std::nullopt;
+    const auto who = tokens().who_calls(head, wall_time{});
+    return who ? std::nullopt : std::optional(who.error());
   };
 }
 

@@ -11,6 +11,8 @@ from harness import ROOT, WorldTest, eventually
 GOLDEN = ROOT / "tests/golden/cli"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d)")
+TOKEN = re.compile(r"orc_[a-z]+_[0-9a-f]{12}_[0-9a-f]{64}")
+TOKEN_ID = re.compile(r"\b[0-9a-f]{12}\b")
 MEASURED = {"duration_seconds", "max_rss_bytes", "cpu_seconds", "uptime_seconds", "load", "memory_bytes", "hostname",
             "platform", "version", "status", "jobs_processed", "cpu", "memory"}
 
@@ -28,7 +30,8 @@ class Golden(WorldTest):
         if key in MEASURED and value is not None and not (key == "version" and isinstance(value, int)):
             return f"<{key}>"
         if isinstance(value, str):
-            return UUID.sub("<id>", TIME.sub("<time>", value.replace(str(self.world.dir), "<dir>")))
+            text = UUID.sub("<id>", TIME.sub("<time>", value.replace(str(self.world.dir), "<dir>")))
+            return TOKEN_ID.sub("<token id>", TOKEN.sub("<token>", text))
         return value
 
     def check(self, name, *command, jsonl=False, exact=False):
@@ -69,6 +72,13 @@ class Golden(WorldTest):
         self.check("why", "why", "last")
         self.check("why_job", "why", "tick")
         self.check("version", "version")
+
+    def test_tokens_and_the_audit_trail_are_the_golden_ones(self):
+        self.check("token_created", "token", "create", "--role", "worker", "--name", "fleet", "--worker-id", "w-7",
+                   "--expires", "30d")
+        self.check("token_list", "token", "list")
+        self.check("token_revoked", "token", "revoke", "fleet")
+        self.check("audit_list", "audit", "list")
 
     def test_the_first_events_of_a_run_are_the_golden_ones(self):
         self.world.start_worker()

@@ -115,6 +115,20 @@ inline constexpr std::size_t restored_instants = 100;  ///< recorded as missed p
 inline constexpr std::size_t outbox_segment = 8 * 1024 * 1024;
 inline constexpr std::size_t outbox_bytes = 1024 * 1024 * 1024;
 
+// Who may call, and who did
+inline constexpr std::size_t tokens = 1'000;            ///< those that ended go first when room is needed
+inline constexpr std::size_t browser_sessions = 1'000;  ///< the one that ends soonest goes first
+inline constexpr auto session_idle = 12h;               ///< a login in a browser ends when unused for so long
+inline constexpr auto session_remembered = 24h * 30;    ///< the same for one that is to be remembered
+inline constexpr auto token_expires_default = 24h * 90;  ///< of read, operator and admin
+inline constexpr auto token_expires_max = 24h * 3650;
+inline constexpr auto access_mark_interval = 10min;  ///< when something was last used is stored no more often
+inline constexpr std::size_t audit_rows_waiting = 10'000;  ///< for the disk; beyond: no change is taken
+inline constexpr std::size_t audit_path_bytes = 256;       ///< of a path in an entry
+inline constexpr auto refusals_gathered = 1min;           ///< refusals of one kind share an entry for so long
+inline constexpr std::size_t refusal_kinds = 32;          ///< told apart at a time
+inline constexpr std::uint64_t audit_refused_share = 10;  ///< refusals kept: a tenth of the changes
+
 // Log
 inline constexpr std::size_t log_lines = 8'192;  ///< waiting for stderr; newer ones are dropped and counted
 inline constexpr std::size_t log_line_bytes =

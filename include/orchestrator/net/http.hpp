@@ -19,6 +19,11 @@
 
 namespace orchestrator::net {
 
+/// Whom the access check let in. This layer only carries it.
+struct caller {
+  virtual ~caller() = default;
+};
+
 struct http_request {
   std::string method;
   std::string path;  ///< percent-decoded, without the query
@@ -27,6 +32,7 @@ struct http_request {
   std::map<std::string, std::string> headers;  ///< names in lower case
   std::string body;
   std::string peer_address;
+  std::shared_ptr<const net::caller> from;   ///< set by the access check
   std::vector<std::string> path_parameters;  ///< what the route's {…} parts matched, in order
   const std::string* header(std::string_view lower_case_name) const;
 };
@@ -66,13 +72,13 @@ struct route {
 };
 
 /// Called before the handler with the head and, for a request with a body, before the body is read. A refusal
-/// is answered as a problem. Authentication lives here: on headers only.
-using access_check = std::function<std::optional<refusal>(const http_request& head, const route* matched)>;
+/// is answered as a problem. Authentication lives here: on headers only. It may set `from`.
+using access_check = std::function<std::optional<refusal>(http_request& head, const route* matched)>;
 
 struct websocket_endpoint {
   std::string path;  ///< "/ws/heartbeat"
   websocket_options options;
-  std::function<std::optional<refusal>(const http_request& head)> check;  ///< before the upgrade
+  std::function<std::optional<refusal>(http_request& head)> check;  ///< before the upgrade; may set `from`
   std::function<void(std::shared_ptr<websocket>, const http_request& head)> accepted;
 };
 
@@ -102,6 +108,10 @@ class http_server {
   virtual boost::system::result<std::uint16_t> listen(const std::string& host, std::uint16_t port) = 0;
   /// Starts accepting.
   virtual void start() = 0;
+  /// Ends every connection of a caller that `is_out` names: WebSockets with 1008 and `reason`, others at
+  /// once.
+  virtual void end_connections(const std::function<bool(const caller&)>& is_out,
+                               const std::string& reason) = 0;
   /// Stops accepting, drops half requests, lets answers finish, closes WebSockets with 1001; at most `limit`.
   virtual asio::awaitable<void> stop(std::chrono::milliseconds limit) = 0;
   /// Every route, for the OpenAPI check and `405 Allow`.

@@ -28,6 +28,8 @@ struct server_options {
   std::uint64_t retain_count = 1'000'000;
   bool accept_lost_output = false;  ///< go on with an empty output database if it is gone
   bool trust_clock = false;         ///< retention goes by the wall clock, however far ahead it is
+  milliseconds audit_age = std::chrono::hours{24 * 365};
+  std::uint64_t audit_count = 1'000'000;
 };
 
 /// $XDG_STATE_HOME/orchestrator/server, else ~/.local/state/orchestrator/server.

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include <orchestrator/store/access_records.hpp>
 #include <orchestrator/store/store.hpp>
 
 namespace orchestrator::store {
@@ -17,6 +18,8 @@ struct open_failure {
 struct opened_store {
   std::unique_ptr<store> store_ptr;
   orchestrator::snapshot snapshot;
+  access_records* access = nullptr;  ///< of the same store, and as long as it
+  access_snapshot access_found;
 };
 
 /// The schema version this binary writes. Older ones are migrated in one transaction, newer ones refused.

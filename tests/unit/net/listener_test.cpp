@@ -218,6 +218,84 @@ TEST_CASE("stop drops whoever has not sent a whole request, before it waits for 
   world.run(scenario());
 }
 
+namespace {
+struct named_caller final : caller {
+  explicit named_caller(std::string n) : name(std::move(n)) {}
+  std::string name;
+};
+}  // namespace
+
+TEST_CASE("the connections of a caller who is out end at once, streams and WebSockets too; others stay") {
+  net_world world;
+  http_test_server server(world);
+  const auto admit = [](http_request& head) -> std::optional<refusal> {
+    const std::string* name = head.header("authorization");
+    if (name) head.from = std::make_shared<named_caller>(*name);
+    return std::nullopt;
+  };
+  server.server->set_access_check([admit](http_request& head, const route*) { return admit(head); });
+  std::shared_ptr<body_writer> body;
+  const auto stream = [&](http_request) -> awaitable<http_response> {
+    http_response response;
+    response.stream = [&](std::shared_ptr<body_writer> out) -> awaitable<void> {
+      co_await out->write("begin");
+      body = out;
+      co_await eventually(world.io, [out] { return !out->open(); });
+    };
+    co_return response;
+  };
+  server.server->add(route{"GET", "/stream", stream});
+  close_info left;
+  bool socket_gone = false;
+  std::shared_ptr<websocket> accepted;
+  websocket_endpoint endpoint;
+  endpoint.path = "/ws";
+  endpoint.check = admit;
+  endpoint.accepted = [&](std::shared_ptr<websocket> socket, const http_request&) {
+    accepted = socket;
+    websocket_events events;
+    events.message = [](const std::string&) {};
+    events.alive = [](std::optional<boot_time>) {};
+    events.closed = [&](const close_info& info) {
+      left = info;
+      socket_gone = true;
+    };
+    socket->start(std::move(events));
+  };
+  server.server->add(std::move(endpoint));
+  server.start();
+  const auto scenario = [&]() -> awaitable<void> {
+    raw_peer streaming(world.io), idle(world.io), other(world.io), socket(world.io);
+    for (raw_peer* peer : {&streaming, &idle, &other, &socket}) co_await peer->connect(server.port);
+    const std::string eve = "Host: localhost\r\nAuthorization: eve\r\n";
+    co_await streaming.send("GET /stream HTTP/1.1\r\n" + eve + "\r\n");
+    co_await streaming.read_until("begin");
+    co_await idle.send("GET /things HTTP/1.1\r\n" + eve + "\r\n");
+    co_await idle.read_answer();
+    co_await other.send("GET /things HTTP/1.1\r\nHost: localhost\r\nAuthorization: ada\r\n\r\n");
+    co_await other.read_answer();
+    co_await socket.send("GET /ws HTTP/1.1\r\n" + eve +
+                         "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n");
+    co_await socket.read_until("\r\n\r\n");
+    co_await eventually(world.io, [&] { return accepted != nullptr && body != nullptr; });
+    server.server->end_connections(
+        [](const caller& from) { return static_cast<const named_caller&>(from).name == "eve"; },
+        "out with you");
+    co_await streaming.read_to_end();
+    co_await idle.read_to_end();
+    CHECK_FALSE(body->open());
+    co_await socket.read_to_end();  // it never answers the close, and is not waited for
+    CHECK(socket.received.find("out with you") != std::string::npos);
+    co_await eventually(world.io, [&] { return socket_gone; });
+    CHECK(left.code == 1008);
+    co_await other.send(get_things);
+    CHECK(status_of(co_await other.read_answer()) == 200);
+    accepted = nullptr;
+  };
+  world.run(scenario());
+}
+
 TEST_CASE("stop gives up on an answer that does not come within its limit") {
   net_world world;
   http_test_server server(world);

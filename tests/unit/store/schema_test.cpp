@@ -81,6 +81,18 @@ attempt failed_attempt() {
   return a;
 }
 
+/// Since schema 4. Its secret is nobody's.
+stored_token fixture_token() {
+  stored_token t;
+  t.id = "0123456789ab";
+  t.name = "ci";
+  t.role = "operator";
+  t.hash.fill(0xfe);
+  t.created_at = day_zero;
+  t.last_used_at = day_zero + 1h;
+  return t;
+}
+
 void write_fixture(const fs::path& to) {
   const temporary_directory base;
   {
@@ -95,6 +107,19 @@ void write_fixture(const fs::path& to) {
     worker w;
     w.worker_id = "worker-1";
     w.labels = {{"gpu", "a100"}};
+    audit_entry entry;
+    entry.id = 7;
+    entry.at = day_zero;
+    entry.name = "ci";
+    entry.role = "operator";
+    entry.address = "127.0.0.1";
+    entry.method = "POST";
+    entry.path = "/api/v1/runs";
+    entry.status = 201;
+    opened->access->write(
+        {fixture_token(), stored_session{"ba9876543210", "0123456789ab", {}, day_zero, day_zero + 12h, false},
+         entry},
+        access_records::when::with_next, {});
     opened->store_ptr->commit(
         {1,
          {put_spec{spec_id{1}, spec_text}, put_run{waiting_run()}, put_run{failed_run()},
@@ -144,6 +169,12 @@ TEST_CASE("databases of every earlier schema version open with what is in them")
           std::vector<stored_instant>{{day_zero, instant_outcome::ran, id_number(2), "", 1, day_zero}});
     CHECK(s.calendars.size() == (version == 1 ? 0 : 1));
     CHECK(s.queues.size() == (version < 2 ? 0 : 1));  // version 2 brought queues
+    std::vector<stored_token> tokens;
+    if (version >= 4)
+      tokens.push_back(fixture_token());  // version 4 brought tokens, sessions and the audit trail
+    CHECK(opened->access_found.tokens == tokens);
+    CHECK(opened->access_found.sessions.size() == tokens.size());
+    CHECK(opened->access_found.last_audit_id == (version >= 4 ? 7 : 0));
     std::atomic<bool> asked{false};
     bool checked = false;
     opened->store_ptr->read([&](reader& q) {
