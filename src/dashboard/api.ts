@@ -1,4 +1,4 @@
-// Calls of the coordinator's HTTP API: the token, problems as exceptions, and the shapes of what comes back. Every
+// Calls of the coordinator's HTTP API: the session, problems as exceptions, and the shapes of what comes back. Every
 // page uses it.
 import { signal } from '@preact/signals';
 import { refused_token, token_of } from './token';
@@ -149,95 +149,86 @@ export class problem extends Error {
   }
 }
 
-// ---- the token
+// ---- the session
 
-const token_key = 'orchestrator.token';
-const ASK_LIMIT = 150; // milliseconds until a tab that has no token asks the person instead of the other tabs
+export interface session {
+  name: string;
+  role: string;
+  expires_at: string | null;
+  /// What a change has to bring beside the cookie, which no script can read; null when there is no cookie.
+  csrf: string | null;
+}
 
-/// Set when the coordinator wants a token that it was not given, with what it said about the last one.
+/// As whom the coordinator knows this browser; null before it was asked, and of who left.
+export const me = signal<session | null>(null);
+
+/// Set when the coordinator wants a token, with what it said about the last one.
 export const token_wanted = signal<string | null>(null);
 
-let token = '';
+const SESSION = '/api/v1/session';
+/// Counts logins: an answer to a request from before the last one says nothing about it.
+let logins = 0;
 
-/// The tabs of one coordinator share the token, so that a link opened in a new tab needs no second login, and nothing
-/// has to be written to the disk for it. Only pages of this origin hear it.
-type told = { ask: true } | { token: string } | { leave: true };
-const tabs = new BroadcastChannel('orchestrator.token');
-const tell_tabs = (what: told) => tabs.postMessage(what);
+/// The tabs of one coordinator have one cookie, and tell each other when it came or went.
+const tabs = new BroadcastChannel('orchestrator.session');
 
-function keep_token(given: string): void {
-  token = given;
-  sessionStorage.setItem(token_key, token);
-  token_wanted.value = null;
-}
-
-function drop_token(): void {
-  token = '';
-  sessionStorage.removeItem(token_key);
-  localStorage.removeItem(token_key);
-  token_wanted.value = '';
-}
-
-/// An address may bring the token behind its #, where no server sees it; it is taken out of the address bar at once,
-/// whatever it is. False if there was none.
-export function take_address(): boolean {
-  const given = token_of(location.hash);
-  if (given === undefined) return false;
-  history.replaceState(null, '', location.pathname + location.search);
-  const refused = refused_token(given);
-  if (refused !== '') token_wanted.value = refused;
-  else {
-    keep_token(given);
-    tell_tabs({ token: given });
+async function ask_who(): Promise<void> {
+  try {
+    me.value = await call<session>('/session');
+    token_wanted.value = null;
+  } catch {
+    // A 401 has asked for a token already. Who cannot be reached now is asked again before the first change.
   }
-  return true;
 }
 
-/// The token of the address, of this tab, of this browser, or of another tab, in this order.
-export async function find_token(): Promise<void> {
-  const asked = new Promise<void>(done => {
-    tabs.onmessage = e => {
-      const said = e.data as told;
-      if ('ask' in said) {
-        if (token !== '' && token_wanted.peek() === null) tell_tabs({ token });
-      } else if ('leave' in said) {
-        drop_token();
-      } else if (token === '' || token_wanted.peek() !== null) {
-        keep_token(said.token);
-        done();
-      }
-    };
-    setTimeout(done, ASK_LIMIT);
-  });
-  if (take_address()) return;
-  const kept = sessionStorage.getItem(token_key) ?? localStorage.getItem(token_key) ?? '';
-  if (refused_token(kept) === '') {
-    token = kept;
-    return;
-  }
-  tell_tabs({ ask: true });
-  await asked;
-}
-
-/// Why it is not taken; empty if it is.
-export function use_token(given: string, remember: boolean): string {
-  const refused = refused_token(given.trim());
+/// Trades the token for a cookie. Why it is not taken; empty if it is.
+export async function log_in(token: string, remember: boolean): Promise<string> {
+  const refused = refused_token(token);
   if (refused !== '') return refused;
-  if (remember) localStorage.setItem(token_key, given.trim());
-  else localStorage.removeItem(token_key);
-  keep_token(given.trim());
-  tell_tabs({ token });
+  try {
+    await open(SESSION, { method: 'POST', body: { remember }, headers: { Authorization: `Bearer ${token}` } });
+  } catch (e) {
+    return e instanceof problem ? e.detail : String(e);
+  }
+  ++logins;
+  await ask_who();
+  tabs.postMessage('in');
   return '';
 }
 
-/// For every tab: another one would give it back otherwise.
-export function forget_token(): void {
-  drop_token();
-  tell_tabs({ leave: true });
+function leave_here(): void {
+  me.value = null;
+  token_wanted.value = '';
 }
 
-export function has_token(): boolean {
-  return token !== '';
+/// For every tab.
+export async function log_out(): Promise<void> {
+  await open(SESSION, { method: 'DELETE' }).catch(() => {}); // a session that has ended is left as well
+  leave_here();
+  tabs.postMessage('out');
+}
+
+/// An address may bring a token behind its #, where no server sees it; it is taken out of the address bar at once,
+/// whatever it is. False if there was none.
+export async function take_address(): Promise<boolean> {
+  const given = token_of(location.hash);
+  if (given === undefined) return false;
+  history.replaceState(null, '', location.pathname + location.search);
+  const refused = await log_in(given, false);
+  if (refused !== '') token_wanted.value = refused;
+  return true;
+}
+
+/// The session of the address's token, or of this browser.
+export async function find_session(): Promise<void> {
+  tabs.onmessage = e => {
+    if (e.data === 'out') leave_here();
+    else {
+      ++logins;
+      void ask_who();
+    }
+  };
+  if (!(await take_address())) await ask_who();
 }
 
 // ---- calls
@@ -259,28 +250,32 @@ export interface request {
   signal?: AbortSignal;
 }
 
-const STATUS = '/api/v1/status';
-
 /// The answer as it comes, for streams; problems are thrown.
 export async function open(path: string, what: request = {}): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json', ...what.headers };
-  const used = token;
-  if (used !== '') headers.Authorization = `Bearer ${used}`;
+  const method = what.method ?? 'GET';
+  const is_login = headers.Authorization !== undefined;
   let body: string | undefined;
-  if (what.method === 'POST' || what.method === 'PUT') {
+  if (method === 'POST' || method === 'PUT') {
     // Without a body, too: the coordinator takes no change that a foreign page's form could send.
     headers['Content-Type'] = 'application/json';
     body = what.body === undefined ? '' : JSON.stringify(what.body);
   }
+  if (method !== 'GET' && !is_login) {
+    if (me.peek() === null) await ask_who();
+    const csrf = me.peek()?.csrf;
+    if (csrf) headers['Orchestrator-CSRF'] = csrf;
+  }
+  const asked = logins;
   let answer: Response;
   try {
     answer = await fetch(path, {
-      method: what.method ?? 'GET',
+      method,
       headers,
       body,
       signal: what.signal,
       cache: 'no-store',
-      credentials: 'omit',
+      credentials: 'same-origin',
     });
   } catch (e) {
     if (what.signal?.aborted) throw e;
@@ -302,10 +297,9 @@ export async function open(path: string, what: request = {}): Promise<Response> 
     said.hint ?? '',
     said.errors ?? [],
   );
-  // An answer to the token before this one says nothing about this one. That something is not allowed is no word about
-  // the token, unless not even the status is.
-  const refused = answer.status === 401 || (answer.status === 403 && path === STATUS);
-  if (refused && used === token) token_wanted.value = used === '' ? (token_wanted.peek() ?? '') : failed.detail;
+  // That something is not allowed is no word about the session; that nobody is known is. A login tells its own caller.
+  if (answer.status === 401 && asked === logins && !is_login)
+    token_wanted.value = me.peek() === null ? (token_wanted.peek() ?? '') : failed.detail;
   throw failed;
 }
 

@@ -1,7 +1,7 @@
-// Where the dashboard begins: the frame around the pages, the token, the state of the connection, and the keys.
+// Where the dashboard begins: the frame around the pages, the login, the state of the connection, and the keys.
 import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { clock_ahead, find_token, forget_token, has_token, take_address, token_wanted, use_token } from './api';
+import { clock_ahead, find_session, log_in, log_out, me, take_address, token_wanted } from './api';
 import { Events } from './events';
 import { EditJob, NewJob } from './job_form';
 import { Job, Jobs } from './jobs';
@@ -73,12 +73,13 @@ function Login({ said }: { said: string }) {
       <form
         onSubmit={e => {
           e.preventDefault();
-          if (given.trim() !== '') set_refused(use_token(given, remember));
+          if (given.trim() !== '') void log_in(given.trim(), remember).then(set_refused);
         }}>
         <p>
-          This coordinator wants a token. It is the content of the file <code>admin.token</code> in the coordinator's
-          data directory, by default <code>~/.local/state/orchestrator/server/admin.token</code>.{' '}
-          <code>orchestrator dev</code> prints an address that has it.
+          This coordinator wants a token: one that <code>orchestrator token create</code> made for you, or the content
+          of the file <code>admin.token</code> in the coordinator's data directory, by default{' '}
+          <code>~/.local/state/orchestrator/server/admin.token</code>. <code>orchestrator dev</code> prints an address
+          that has it.
         </p>
         <Field label="Token" error={refused || said} wide>
           {p => (
@@ -96,8 +97,8 @@ function Login({ said }: { said: string }) {
           )}
         </Field>
         <label>
-          <input type="checkbox" checked={remember} onChange={e => set_remember(e.currentTarget.checked)} /> Remember
-          it in this browser; otherwise it is forgotten with the last tab
+          <input type="checkbox" checked={remember} onChange={e => set_remember(e.currentTarget.checked)} /> Remember me
+          for 30 days; otherwise until the browser is closed or nothing was done for 12 hours
         </label>
         <div class="buttons">
           <button class="main">Enter</button>
@@ -252,17 +253,22 @@ function Frame() {
           <button type="button" class="small" aria-label="Keys" onClick={() => set_help(true)}>
             ?
           </button>
-          {has_token() && (
-            <button type="button" class="small" onClick={() => ask_first(forget_token)}>
-              Leave
-            </button>
+          {me.value?.csrf && (
+            <>
+              <span class="who" title={`role ${me.value.role}`}>
+                {me.value.name}
+              </span>
+              <button type="button" class="small" onClick={() => ask_first(() => void log_out())}>
+                Leave
+              </button>
+            </>
           )}
         </div>
       </header>
       <Lost />
       <main id="content">
         {/* Nothing is left on the screen of who left. */}
-        {(token_wanted.value === null || has_token()) && <Here />}
+        {(token_wanted.value === null || me.value !== null) && <Here />}
       </main>
       <Messages />
       {token_wanted.value !== null && <Login said={token_wanted.value} />}
@@ -281,8 +287,8 @@ function Frame() {
 }
 
 async function start(): Promise<void> {
-  await find_token();
-  addEventListener('hashchange', take_address); // an address with a token, given to a tab that is open already
+  await find_session();
+  addEventListener('hashchange', () => void take_address()); // an address with a token, in a tab that is open
   start_router();
   start_live();
   render(<Frame />, document.getElementById('app')!);

@@ -1,4 +1,4 @@
-// A token as text: what is none, and the one that an address brings. Pure; `api` keeps it.
+// A token as text: what is none, and the one that an address brings. Pure; `api` trades it for a session.
 
 /// Why this can be no token; empty if it can. What stands here would go into a header, which takes nothing else.
 export function refused_token(text: string): string {

@@ -153,7 +153,11 @@ test('a token is asked for once, a wrong one refused with the reason, and no add
   await page.keyboard.press('Enter');
   await heading(page, 'Runs');
   assert.equal(new URL(page.url()).search, '?state=failed');
-  assert.equal(await page.evaluate(() => Object.keys(localStorage).includes('orchestrator.token')), false);
+  const readable = () => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]);
+  const kept = await page.evaluate(readable);
+  assert.equal(/orc_|orchestrator_/.test(kept), false, 'no script can read what lets in');
+  const [cookie] = await context.cookies();
+  assert.deepEqual([cookie.httpOnly, cookie.sameSite, cookie.expires], [true, 'Strict', -1]);
   await page.reload();
   await heading(page, 'Runs');
 
@@ -161,7 +165,7 @@ test('a token is asked for once, a wrong one refused with the reason, and no add
     context.waitForEvent('page'),
     page.getByRole('link', { name: 'Jobs', exact: true }).click({ modifiers: ['Control'] }),
   ]);
-  await linked.locator('.dot.live').waitFor(); // a tab that was opened by a link asks the one it came from
+  await linked.locator('.dot.live').waitFor(); // a tab that was opened by a link needs no second login
   await heading(linked, 'Jobs');
 
   const other = await context.newPage();
@@ -204,6 +208,32 @@ test('a login that is needed in between comes above the page, and what is not al
     await button(page, 'Create').click();
     await heading(page, 'typed');
   });
+});
+
+test('a session ends with its token, and who may only look is told so when he tries more', async () => {
+  const { token } = await world.api('POST', '/tokens', { name: 'looker', role: 'read' });
+  await world.api('PUT', '/jobs/looked-at', { command: ['true'] });
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`${world.url}/jobs/looked-at#token=${token}`);
+  await heading(page, 'looked-at');
+  await page.locator('.who', { hasText: 'looker' }).waitFor();
+  await page.locator('.dot.live').waitFor();
+  await button(page, 'Pause').first().click();
+  await page.locator('.messages .bad', { hasText: '`looker` has the role read' }).waitFor();
+  assert.equal((await world.api('GET', '/jobs/looked-at')).paused, false);
+  await world.api('POST', '/tokens/looker/revoke');
+  await page.getByRole('alert').filter({ hasText: '`looker` was revoked' }).waitFor();
+  await page.getByLabel('Token').fill(world.token);
+  await page.getByLabel('Remember').check();
+  await page.keyboard.press('Enter');
+  await page.locator('.who', { hasText: 'admin.token' }).waitFor();
+  await page.locator('.dot.live').waitFor();
+  await button(page, 'Pause').first().click();
+  await button(page, 'Resume').first().waitFor();
+  const days = ((await context.cookies())[0].expires - Date.now() / 1000) / 86400;
+  assert.equal(days > 29 && days < 31, true, `${days}`);
+  await context.close();
 });
 
 test('a second click after an answer that was lost starts nothing twice', async () => {

@@ -94,7 +94,7 @@ export class World {
     const answer = await fetch(this.url + '/api/v1' + path, {
       method,
       body: body && JSON.stringify(body),
-      headers: { Authorization: `Bearer ${this.token}`, ...(body && { 'Content-Type': 'application/json' }) },
+      headers: { Authorization: `Bearer ${this.token}`, 'Content-Type': 'application/json' },
     });
     const text = await answer.text();
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
