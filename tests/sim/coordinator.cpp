@@ -12,6 +12,19 @@ namespace {
 
 constexpr nanoseconds pulse = 250ms;
 
+/// The runs that a key made, which bear its name.
+std::vector<std::string> keys_of_runs(store::memory_store& disk) {
+  store::run_filter all;
+  all.limit = 100'000;
+  std::vector<std::string> found;
+  disk.read([&](store::reader& r) {
+    for (const auto& row : r.list_runs(all)) {
+      if (row.run.job.starts_with("key-") && r.fetch_key(row.run.job).key_found) found.push_back(row.run.job);
+    }
+  });
+  return found;
+}
+
 }  // namespace
 
 coordinator::coordinator(world& w) : world_(w) {
@@ -63,6 +76,7 @@ void coordinator::start() {
   started_at_ = world_.time.now();
   world_.say([] { return "coordinator starts"; });
   orchestrator::snapshot found = disk_->reopen(clock().wall);
+  retention_clock_.emplace(found.retained_at, clock());
   world_.judge.coordinator_starts(found);
   feed(engine::started{std::move(found), world_.chance.next()});
   if (up()) world_.judge.coordinator_started(*engine_);
@@ -199,8 +213,19 @@ bool coordinator::unread(const uuid& instance) const {
 
 void coordinator::retain(milliseconds age) {
   if (!up()) return;
-  if (clock_was_off_) world_.judge.history_was_cut();
-  disk_->retain(clock().wall, age, UINT64_MAX);
+  if (clock_was_behind_) world_.judge.history_was_cut();
+  const auto time = retention_clock_->read(clock());
+  if (time.ahead) world_.saw("retention doubted the clock");
+  const std::vector<std::string> keys = keys_of_runs(*disk_);
+  disk_->retain(planted(defect::retention_by_wall_clock) ? clock().wall : time.now, age, UINT64_MAX);
+  if (clock_was_behind_) return;
+  // No seed is a week long, and by no step of the clock may it look like one (rule 12).
+  disk_->read([&](store::reader& r) {
+    for (const std::string& key : keys) {
+      if (!r.fetch_key(key).key_found)
+        world_.judge.broken("rule 12: retention removed " + key + ", whose run ended less than a week ago");
+    }
+  });
 }
 
 // ---- the engine

@@ -13,6 +13,7 @@
 
 #include <orchestrator/engine/engine.hpp>
 #include <orchestrator/store/memory_store.hpp>
+#include <orchestrator/store/retention_clock.hpp>
 
 #include "link.hpp"
 #include "replayer.hpp"
@@ -47,7 +48,7 @@ class coordinator {
   void stop_reading(nanoseconds how_long);
   void step_wall(milliseconds by) {
     wall_offset_ += by;
-    clock_was_off_ = clock_was_off_ || by > 24h || by < -24h;
+    clock_was_behind_ = clock_was_behind_ || wall_offset_ < -24h;
   }
   void set_wall_right() { wall_offset_ = milliseconds{0}; }
   /// The database as it is now is what the next roll_back leads to; the process must be dead for that.
@@ -132,7 +133,8 @@ class coordinator {
   std::map<uuid, session_id> speaks_for_;  ///< an instance: the connection that registered last
   std::map<uuid, nanoseconds> heard_;  ///< by instance; on the clock that stops while the process is stopped
   milliseconds wall_offset_{0};
-  bool clock_was_off_ = false;  ///< by more than a day, once
+  bool clock_was_behind_ = false;  ///< by more than a day, once
+  std::optional<store::retention_clock> retention_clock_;
   std::optional<mono_time> armed_for_;
   int effects_left_ = -1;
 };

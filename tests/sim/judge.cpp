@@ -177,7 +177,8 @@ void judge::judge_change_by_stranger(const mutation& m) const {
     const bool about_itself = subject.starts_with("worker/") || (run && ever_held_.contains({who, *run})) ||
                               f->fact.type == "run.skipped" || (run && admission_.succeeded().contains(*run));
     if (!about_itself) other("the history of " + subject);
-  } else if (!std::holds_alternative<forget_worker>(m) && !std::holds_alternative<put_lease_hole>(m)) {
+  } else if (!std::holds_alternative<forget_worker>(m) && !std::holds_alternative<put_lease_hole>(m) &&
+             !std::holds_alternative<raise_term>(m)) {
     other("what no worker may change");
   }
 }
@@ -324,6 +325,14 @@ void judge::durable(const withdraw_instants& m) {
   });
 }
 
+/// A worker refuses every offer of a term below the highest it has seen, so it must not be made.
+void judge::judge_term(const peer& to, const protocol::execute_job& offer) const {
+  const auto seen = seen_term_.find(to.instance);
+  if (seen != seen_term_.end() && offer.term && *offer.term < seen->second)
+    broken(fmt::format("I4: lease {} was offered in term {} to a worker that has seen {}", offer.lease->value,
+                       *offer.term, seen->second));
+}
+
 /// I5, I19 and "nothing is shown that can be taken back": an offer leaves behind its row.
 void judge::judge_offer(const peer& to, session_id over, lease_id lease) const {
   const auto row = attempts_.find(lease);
@@ -346,6 +355,7 @@ void judge::leaves(const peer& to, session_id over, const protocol::coordinator_
       broken("an offer is not in its worker's language");
     const lease_id lease = number != nullptr ? lease_id{static_cast<std::uint64_t>(*number)} : *offer->lease;
     judge_offer(to, over, lease);
+    judge_term(to, *offer);
     offered_to_[{to.instance, lease}] = attempts_.at(lease).run;
     if (!offered_.insert(lease).second) broken(fmt::format("I4: lease {} was offered twice", lease.value));
     if (number != nullptr) world_.saw("an offer went to a legacy worker");
@@ -395,6 +405,7 @@ void judge::remember(const peer& from, const protocol::worker_register& r) {
   if (from.kind == peer_kind::rogue) return;  // which lies
   // Of two machines with one identity the other one may wait to be let in, and is offered nothing.
   if (r.highest_lease && !world_.cloned) seen_[from.instance] = *r.highest_lease;
+  if (r.term && !world_.cloned) seen_term_[from.instance] = *r.term;
   std::set<lease_id>& results = waiting_results_[from.instance];
   results.clear();
   for (const auto& ref : r.unacked) results.insert(ref.lease);
@@ -546,16 +557,23 @@ std::pair<lease_id, run_id> judge::any_lease(dice& chance) const {
 
 void judge::process_ends(lease_id lease, int exit_code, int signal) { ends_[lease] = {exit_code, signal}; }
 
-/// I1 for results: a worker drops its copy only when the database has it for good.
-void judge::worker_forgets(const uuid& instance, lease_id lease) {
-  if (rolled_back_) return;
+/// I1 for results: a worker drops its copy only when the database has it for good. An older database that was
+/// put back may know the lease as another's, and has to leave such a result with its worker (promise 6).
+void judge::worker_forgets(const machine& m, lease_id lease, bool kept) {
+  const auto offered = offered_to_.find({m.instance(), lease});
+  const bool ran =
+      machine_starts_.contains({m.number(), lease}) || (!rolled_back_ && starts_.contains(lease));
   world_.server.disk().read([&](store::reader& r) {
     const fetched_rows rows = r.fetch_lease(lease);
     for (const attempt& a : rows.attempts) {
-      if (a.lease != lease || a.instance != instance) continue;
+      if (a.lease != lease) continue;
+      const bool its_own =
+          a.instance == m.instance() && offered != offered_to_.end() && offered->second == a.run;
+      if (!its_own && ran && !kept)
+        broken(fmt::format("I1: {} dropped the result of lease {}, which is another's in the database",
+                           m.id(), lease.value));
       const bool settled = !is_live(a.state) && (a.state != attempt_state::lost || a.result_crc != 0);
-      const bool never_ran = !starts_.contains(lease);
-      if (!settled && !never_ran && a.superseded_status.empty())
+      if (its_own && ran && !settled && a.superseded_status.empty())
         broken(fmt::format("I1: the worker dropped lease {}, whose result is not on disk", lease.value));
     }
   });

@@ -54,7 +54,7 @@ class judge {
   void database_rolled_back();
   /// How many databases there were: what was promised by an earlier one holds no longer.
   int databases() const { return databases_; }
-  /// Retention ran by a clock that is days off: it may have cut what repetitions are known by.
+  /// Retention runs after the clock was days behind: what was dated then looks old, and may be cut.
   void history_was_cut();
 
   // Clients
@@ -72,7 +72,9 @@ class judge {
   void spool_left(lease_id lease, const std::string& stream, std::uint64_t end) {
     spools_left_[lease][stream] = end;
   }
-  void worker_forgets(const uuid& instance, lease_id lease);
+  /// A machine drops what its outbox has of a lease, as told over a connection to the database of now, or by
+  /// itself (`kept`: the result was kept for people, and its time is over).
+  void worker_forgets(const machine& m, lease_id lease, bool kept);
 
   /// Everything has come to rest: the ledgers against the database.
   void at_the_end();
@@ -119,6 +121,7 @@ class judge {
   void judge_order(const run_id& run);
   void judge_loss(const attempt& a) const;
   void judge_offer(const peer& to, session_id over, lease_id lease) const;
+  void judge_term(const peer& to, const protocol::execute_job& offer) const;
   int places_of(const uuid& instance) const;
   void judge_end(const attempt& a) const;
   void remember(const peer& from, const protocol::worker_register& r);
@@ -148,7 +151,8 @@ class judge {
   std::map<std::pair<std::string, wall_time>, bool> instants_;  ///< whether the row has a run
   std::map<std::pair<std::string, wall_time>, run_id> fired_;   ///< the run of an instant
   std::map<uuid, std::set<lease_id>> waiting_results_;          ///< named `unacked` at the last registration
-  std::map<uuid, lease_id> seen_;  ///< the highest lease that an instance has reported
+  std::map<uuid, lease_id> seen_;            ///< the highest lease that an instance has reported
+  std::map<uuid, std::uint64_t> seen_term_;  ///< likewise, of our cluster
   std::set<run_id> acknowledged_, cancelled_;
   std::set<std::string> keys_;
   std::map<std::string, run_id> key_runs_, made_for_;

@@ -261,7 +261,12 @@ bool machine::write(const agent::effect& e) {
     records_.push_back({w->lease, w->kind, w->body});
     highest_ = std::max(highest_, w->lease);
   } else if (const auto* drop = std::get_if<agent::drop_outbox>(&e)) {
-    world_.judge.worker_forgets(instance_, lease_id{drop->lease});
+    const bool kept = std::any_of(records_.begin(), records_.end(), [&](const agent::stored_record& r) {
+      return r.lease == drop->lease && r.kind == "parked";
+    });
+    // What a database that was rolled back had acknowledged is gone, and no promise covers it.
+    if (told_by_database_ == world_.judge.databases())
+      world_.judge.worker_forgets(*this, lease_id{drop->lease}, kept);
     std::erase_if(records_, [&](const auto& r) { return r.lease == drop->lease; });
   } else if (const auto* term = std::get_if<agent::store_term>(&e)) {
     term_ = term->term;
@@ -344,6 +349,7 @@ void machine::dial() {
         if (!reachable || !world_.server.accepts() || !world_.reachable(number_))
           return feed(agent::connect_failed{"Connection refused"});
         const std::uint64_t mine = ++connection_;
+        told_by_database_ = world_.judge.databases();
         wire_ = std::make_shared<link>(world_, number_);
         world_.links.push_back(wire_);
         outgoing_.clear();

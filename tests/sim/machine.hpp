@@ -119,6 +119,7 @@ class machine {
   std::uint64_t life_ = 0;
   std::shared_ptr<link> wire_;
   std::uint64_t connection_ = 0;
+  int told_by_database_ = 0;  ///< the one that its connection was made to
   bool paused_ = false, stepping_ = false, batch_ = false, flush_scheduled_ = false, finishing_ = false;
   bool disk_full_ = false;
   std::size_t max_bytes_ = 0;

@@ -27,6 +27,8 @@ inline constexpr std::pair<defect, const char*> plants[] = {
     {defect::key_in_other_transaction, "key_in_other_transaction"},
     {defect::retry_after_end, "retry_after_end"},
     {defect::counter_not_raised, "counter_not_raised"},
+    {defect::term_not_raised, "term_not_raised"},
+    {defect::anothers_result_settled, "anothers_result_settled"},
     {defect::late_result_always_counts, "late_result_always_counts"},
     {defect::duplicate_result_recorded, "duplicate_result_recorded"},
     {defect::lost_at_once, "lost_at_once"},
@@ -55,6 +57,7 @@ inline constexpr std::pair<defect, const char*> plants[] = {
     {defect::held_run_replaces, "held_run_replaces"},
     {defect::any_end_is_met, "any_end_is_met"},
     {defect::waits_forgotten, "waits_forgotten"},
+    {defect::retention_by_wall_clock, "retention_by_wall_clock"},
 };
 
 }  // namespace orchestrator::sim

@@ -63,6 +63,7 @@ enum class defect : std::uint8_t {
   held_run_replaces,          ///< cancel_old ends the old run at a submission, though the new one is held
   any_end_is_met,             ///< a run that others wait for lets them go however it ended
   waits_forgotten,            ///< what a run waits for is not found again after a restart
+  retention_by_wall_clock,    ///< a clock that stepped ahead lets retention delete what is young
 };
 
 #ifdef ORCHESTRATOR_PLANTED
