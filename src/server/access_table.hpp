@@ -39,6 +39,9 @@ struct identity final : net::caller {
   std::string session;    ///< of the browser that sent a cookie; empty for a token itself
   std::string csrf;       ///< what such a browser has to send with a change
   std::optional<wall_time> expires_at;
+  /// This request ends what it came in by: its connection stays until it has its answer. Nothing else may
+  /// come over it, since each request is checked anew.
+  mutable bool answer_first = false;
 };
 
 /// 403: the role that is needed and the one that is there.

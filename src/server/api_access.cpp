@@ -131,6 +131,7 @@ asio::awaitable<net::http_response> make_token(api& a, net::http_request r) {
 }
 
 asio::awaitable<net::http_response> revoke_token(api& a, net::http_request r) {
+  caller_of(r).answer_first = true;
   std::vector<store::access_change> rows;
   const auto revoked = a.auth.revoke(r.path_parameters[0], read_wall_clock(), rows);
   if (!revoked) co_return reply(a, revoked.error());
@@ -178,6 +179,7 @@ asio::awaitable<net::http_response> log_out(api& a, net::http_request r) {
     co_return reply(a, refusal{errc::conflict, "this is no session: a token was sent", "",
                                "`orchestrator token revoke` ends a token"});
   }
+  who.answer_first = true;
   std::vector<store::access_change> rows;
   const std::string cookie = a.auth.end_session(who, rows);
   co_await a.audit.commit(std::move(rows));

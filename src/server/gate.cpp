@@ -131,7 +131,10 @@ void gate::show_out() {
   if (endings_ == auth_.endings() && !by_time) return;
   endings_ = auth_.endings();
   inner_->end_connections(
-      [this, now](const net::caller& from) { return !auth_.is_in(static_cast<const identity&>(from), now); },
+      [this, now](const net::caller& from) {
+        const auto& who = static_cast<const identity&>(from);
+        return !who.answer_first && !auth_.is_in(who, now);
+      },
       "the token has ended");
   next_ending_ = auth_.next_ending(now);
 }
