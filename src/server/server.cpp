@@ -123,6 +123,7 @@ void daemon::add_routes() {
   add_queue_routes(*http_, api_);
   add_why_routes(*http_, api_);
   add_event_routes(*http_, api_);
+  add_metrics_routes(*http_, api_);
   add_system_routes(*http_, api_);
   add_dashboard_routes(*http_);
   http_->set_access_check(
@@ -149,6 +150,7 @@ int daemon::listen() {
   net::http_server_options http_options;
   http_options.allowed_hosts = options_.allowed_hosts;
   http_options.close_timeout = options_.websocket.close_timeout;
+  http_options.answered = [this](const net::http_answered& a) { core_.note_answer(a); };
   http_ = net::make_http_server(io_.get_executor(), std::move(http_options));
   add_routes();
   const auto port = http_->listen(options_.listen_host, options_.listen_port);
