@@ -463,12 +463,17 @@ std::size_t dispatcher::queued() const {
   return sum;
 }
 
-std::unordered_map<const limiter*, std::size_t> dispatcher::ready_by_queue() const {
-  std::unordered_map<const limiter*, std::size_t> sums;
+std::unordered_map<const limiter*, dispatcher::ready_runs> dispatcher::ready_by_queue() const {
+  std::unordered_map<const limiter*, ready_runs> all;
   for (const auto& [what, c] : classes_) {
-    if (!c->uses.empty()) sums[c->uses.front().what] += c->size;
+    if (c->uses.empty()) continue;
+    ready_runs& here = all[c->uses.front().what];
+    here.count += c->size;
+    for (const auto& [priority, queue] : c->queues) {
+      if (here.oldest == nullptr || by_run_id{}(*queue.begin(), here.oldest)) here.oldest = *queue.begin();
+    }
   }
-  return sums;
+  return all;
 }
 
 std::optional<std::string> dispatcher::check() const {

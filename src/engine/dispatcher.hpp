@@ -165,8 +165,12 @@ class dispatcher {
   std::vector<const run_entry*> waiting_before(const rank& place,
                                                const std::function<bool(const requirement_class&)>& competes,
                                                std::size_t most) const;
-  /// For each queue, its runs that wait for nothing of their own. One walk for all of them.
-  std::unordered_map<const limiter*, std::size_t> ready_by_queue() const;
+  /// For each queue, its runs that wait for nothing of their own. One walk over the classes for all of them.
+  struct ready_runs {
+    std::size_t count = 0;
+    const run_entry* oldest = nullptr;
+  };
+  std::unordered_map<const limiter*, ready_runs> ready_by_queue() const;
   /// The first broken invariant of the indexes, or nothing.
   std::optional<std::string> check() const;
 

@@ -51,6 +51,14 @@ std::vector<protocol::worker_status> live_view::workers(mono_time now) const {
   return list;
 }
 
+std::optional<run_standing> live_view::standing(const run_id& id) const {
+  const run_entry* r = core_.runs.find(id);
+  if (r == nullptr) return std::nullopt;
+  wall_time from = r->submitted_at;
+  if (r->details && r->details->not_before) from = std::max(from, *r->details->not_before);
+  return run_standing{r->spec->spec.queue, from};
+}
+
 result<std::vector<upcoming_instant>> live_view::next_instants(const std::string& job, wall_time from,
                                                                std::size_t count) const {
   const auto found = core_.jobs.find(job);
@@ -80,7 +88,11 @@ std::vector<queue_status> live_view::queues() const {
   for (const auto& [key, l] : core_.places.limiters()) {
     if (l.kind != limiter_kind::queue) continue;
     const auto waiting = ready.find(&l);
-    queue_status s{l.settings, waiting == ready.end() ? 0 : waiting->second, l.running};
+    queue_status s{l.settings, 0, l.running, std::nullopt};
+    if (waiting != ready.end()) {
+      s.waiting = waiting->second.count;
+      if (waiting->second.oldest != nullptr) s.oldest = waiting->second.oldest->submitted_at;
+    }
     if (!l.settings.is_plain() || s.waiting > 0 || s.running > 0) list.push_back(std::move(s));
   }
   return list;

@@ -177,6 +177,9 @@ asio::awaitable<http_session::next> http_session::serve_one(bool first) {
   const http_server_options& options = core_->options;
   const auto idle = first ? options.header_deadline : options.keep_alive;
   const http_stream::head_result read = co_await stream_.read_head(idle, options.header_deadline);
+  head_read_at_ = read_mono_clock();
+  method_.clear();
+  pattern_ = {};
   switch (read.outcome) {
     case http_stream::head_outcome::idle_or_closed: co_return next::close;
     case http_stream::head_outcome::timed_out: {
@@ -198,6 +201,7 @@ asio::awaitable<http_session::next> http_session::serve_one(bool first) {
   }
   checked_head head;
   head.request.peer_address = peer_address_;
+  method_ = parsed->method;
   refused = check_head(*parsed, core_->hosts, local_address_, head);
   if (refused) co_return co_await refuse(std::move(*refused), parsed->method == "HEAD");
   co_return co_await serve_checked(std::move(head));
@@ -233,6 +237,7 @@ asio::awaitable<http_session::next> http_session::serve_checked(checked_head hea
 
   router::match match = core_->routes.find(head.request.method, head.segments);
   head.request.path_parameters = match.parameters;
+  if (match.found) pattern_ = match.found->pattern;
   std::optional<http_response> refused = check_access(head, match);
   if (!refused && head.wants_websocket)
     refused = problem(http_refusal{400, "bad_request", "this path is no WebSocket endpoint", {}});
@@ -295,8 +300,14 @@ asio::awaitable<http_session::next> http_session::serve_route(checked_head head,
   co_return co_await send(std::move(*response), how);
 }
 
+void http_session::note_answer(int status) {
+  const auto& tell = core_->options.answered;
+  if (tell) tell({method_, pattern_, status, read_mono_clock() - head_read_at_});
+}
+
 asio::awaitable<http_session::next> http_session::send(http_response response, manner how) {
   without_request_ = false;
+  note_answer(response.status);
   const bool keep_open = how.keep_open && !core_->stopping;
   std::string text = start_of_head(response, keep_open);
   if (may_have_body(response.status)) text += fmt::format("Content-Length: {}\r\n", response.body.size());
@@ -312,6 +323,7 @@ asio::awaitable<http_session::next> http_session::send(http_response response, m
 /// A streamed answer is the last on its connection: its reader's goodbye must not be taken for another
 /// request.
 asio::awaitable<http_session::next> http_session::send_stream(http_response response, manner how) {
+  note_answer(response.status);
   std::string text = start_of_head(response, false);
   if (how.chunked) text += "Transfer-Encoding: chunked\r\n";
   text += "\r\n";

@@ -48,6 +48,8 @@ class http_session : public std::enable_shared_from_this<http_session> {
   asio::awaitable<next> send_stream(http_response response, manner how);
   /// Answers a refusal and closes: what follows on the connection cannot be trusted or was not read.
   asio::awaitable<next> refuse(http_refusal refused, bool to_head);
+  /// Tells the owner of an answer that is about to be sent.
+  void note_answer(int status);
   std::optional<http_response> check_access(checked_head& head, const router::match& match);
 
   std::shared_ptr<http_core> core_;
@@ -57,6 +59,9 @@ class http_session : public std::enable_shared_from_this<http_session> {
   std::string peer_address_;
   std::string local_address_;
   bool without_request_ = true;
+  mono_time head_read_at_{};  ///< of the present request
+  std::string method_;        ///< likewise, as far as it is known
+  std::string_view pattern_;  ///< of its route, which lives as long as the server
 };
 
 }  // namespace orchestrator::net

@@ -17,6 +17,7 @@ constexpr rule table[] = {
     {"GET", "/healthz", need::nobody, false},
     {"GET", "/readyz", need::nobody, false},
     {"GET", "/api/worker-status", need::read, false},
+    {"GET", "/metrics", need::read, false},
     {"GET", "/api/v1/version", need::read, false},
     {"GET", "/api/v1/status", need::read, false},
     {"GET", "/api/v1/events", need::read, false},

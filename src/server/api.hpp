@@ -43,6 +43,7 @@ void add_queue_routes(net::http_server& http, api& a);
 void add_why_routes(net::http_server& http, api& a);
 void add_event_routes(net::http_server& http, api& a);
 void add_access_routes(net::http_server& http, api& a);
+void add_metrics_routes(net::http_server& http, api& a);
 void add_system_routes(net::http_server& http, api& a);
 
 // ---- shared by the resources

@@ -12,6 +12,7 @@
 
 #include <orchestrator/base/check.hpp>
 #include <orchestrator/base/random.hpp>
+#include <orchestrator/base/version.hpp>
 #include <orchestrator/protocol/codec.hpp>
 #include <orchestrator/server/zones.hpp>
 #include <orchestrator/telemetry/log.hpp>
@@ -69,12 +70,13 @@ std::string not_allowed(const identity& from, const protocol::worker_message& m)
 
 coordinator::coordinator(asio::io_context& io, const engine::config& settings,
                          net::websocket_options websocket)
-    : io_(io), websocket_options_(websocket), engine_(settings), timer_(io) {}
+    : io_(io), websocket_options_(websocket), engine_(settings), metrics_(version_text), timer_(io) {}
 
 store::store_events coordinator::events() {
   store::store_events e;
   e.persisted = [this](std::uint64_t number) {
     asio::post(io_, [this, number] {
+      metrics_.committed(number, read_mono_clock());
       feed(engine::persisted{number});
       durable_->raise();
       read_on();
@@ -101,6 +103,7 @@ std::optional<engine::unusable_row> coordinator::start(std::unique_ptr<store::st
   store_ = std::move(store_ptr);
   disk_ = std::move(disk);
   last_pulse_ = read_mono_clock();
+  metrics_.started(snapshot);
   engine::effects first = engine_.step(clock_now(), engine::started{std::move(snapshot), system_random()});
   if (first.cannot_start) {
     store_->close();
@@ -166,6 +169,8 @@ asio::awaitable<void> coordinator::until_durable(std::uint64_t number) {
   }
 }
 
+std::string coordinator::metrics_text() { return metrics_.text(view(), clock_now()); }
+
 std::shared_ptr<change_signal> coordinator::run_changes(run_id id) {
   // What nobody holds any more goes when the table has doubled, so that it stays within twice what is held.
   if (runs_.size() >= runs_swept_at_) {
@@ -189,7 +194,10 @@ void coordinator::feed(const engine::input& in) {
 
 void coordinator::carry_out(engine::effects effects) {
   if (effects.commit_output) store_->commit_output(std::move(*effects.commit_output));
-  if (effects.commit) store_->commit(std::move(*effects.commit));
+  if (effects.commit) {
+    metrics_.issued(*effects.commit, view(), clock_now());
+    store_->commit(std::move(*effects.commit));
+  }
   if (effects.ballast) store_->hold_ballast(*effects.ballast);
   for (engine::output& o : effects.outputs) carry_out(o);
   for (engine::lookup& l : effects.lookups) look_up(l);

@@ -16,12 +16,14 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <orchestrator/engine/engine.hpp>
+#include <orchestrator/net/http.hpp>
 #include <orchestrator/net/io.hpp>
 #include <orchestrator/net/websocket.hpp>
 #include <orchestrator/store/store.hpp>
 
 #include "access_table.hpp"
 #include "change_signal.hpp"
+#include "metrics.hpp"
 
 namespace orchestrator::server {
 
@@ -67,6 +69,11 @@ class coordinator {
   /// Likewise for new facts, and for new output of any job.
   std::shared_ptr<change_signal> fact_changes() const { return facts_; }
   std::shared_ptr<change_signal> output_changes() const { return output_; }
+
+  /// What Prometheus gets at this moment.
+  std::string metrics_text();
+  /// For the durations of requests.
+  void note_answer(const net::http_answered& a) { metrics_.answered(a.method, a.pattern, a.status, a.took); }
 
   /// A worker's WebSocket was accepted; `from` is what its token says of it.
   void accept_worker(const std::shared_ptr<net::websocket>& socket, std::shared_ptr<const identity> from);
@@ -115,6 +122,7 @@ class coordinator {
   asio::io_context& io_;
   net::websocket_options websocket_options_;
   orchestrator::engine::engine engine_;
+  metrics metrics_;
   std::unique_ptr<store::store> store_;
   std::filesystem::path disk_;
   asio::steady_timer timer_;

@@ -146,6 +146,7 @@ void daemon::add_routes() {
   add_why_routes(*http_, api_);
   add_event_routes(*http_, api_);
   add_access_routes(*http_, api_);
+  add_metrics_routes(*http_, api_);
   add_system_routes(*http_, api_);
   add_dashboard_routes(*http_);
   http_->expect_all_rules();
@@ -166,6 +167,7 @@ int daemon::listen() {
   net::http_server_options http_options;
   http_options.allowed_hosts = options_.allowed_hosts;
   http_options.close_timeout = options_.websocket.close_timeout;
+  http_options.answered = [this](const net::http_answered& a) { core_.note_answer(a); };
   http_ = std::make_unique<gate>(net::make_http_server(io_.get_executor(), std::move(http_options)), auth_,
                                  audit_);
   add_routes();

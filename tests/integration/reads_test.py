@@ -43,6 +43,7 @@ ROUTES = {
     "/api/worker-status": ([], []),
     "/healthz": ([], []),
     "/readyz": ([], []),
+    "/metrics": ([], []),
 }
 # Queries that might mean something to somebody.
 ODD_QUERIES = ["", "x=1", "limit=0", "limit=-1", "limit=99999999999999999999", "limit=1&limit=2", "cursor=%00",
@@ -65,7 +66,7 @@ def routes_on_the_page():
     text = (ROOT / "src/docs/api.md").read_text()
     found = set()
     for path in re.findall(r"`GET (/[^`? ]*)`", text):
-        outside = path.startswith("/api/") or path in ("/healthz", "/readyz")
+        outside = path.startswith("/api/") or path in ("/healthz", "/readyz", "/metrics")
         found.add(path if outside else "/api/v1" + path)
     return {unnamed(path) for path in found}
 

@@ -111,6 +111,8 @@ inline constexpr std::uint64_t disk_reserve =
 inline constexpr std::uint64_t disk_reserve_share = 20;  ///< but never more than a twentieth of the disk
 inline constexpr std::uint64_t ballast =
     64 * 1024 * 1024;  ///< held on the disk for commits in flight when it is full; at most half the reserve
+inline constexpr std::size_t metric_queues =
+    200;  ///< with a label of their own at /metrics; the rest share one
 inline constexpr std::size_t restored_instants = 100;  ///< recorded as missed per job after a restore
 inline constexpr std::size_t outbox_segment = 8 * 1024 * 1024;
 inline constexpr std::size_t outbox_bytes = 1024 * 1024 * 1024;

@@ -70,8 +70,15 @@ struct blocking_reason {
 /// A queue as people see it.
 struct queue_status {
   orchestrator::queue queue;
-  std::size_t waiting = 0;  ///< runs that nothing but the queue, other limits and workers keeps
-  int running = 0;          ///< runs with a live attempt
+  std::size_t waiting = 0;          ///< runs that nothing but the queue, other limits and workers keeps
+  int running = 0;                  ///< runs with a live attempt
+  std::optional<wall_time> oldest;  ///< when the oldest of `waiting` was submitted
+};
+
+/// Of a run in memory, what its row does not say.
+struct run_standing {
+  std::string queue;
+  wall_time might_start;  ///< not before it was submitted, nor before its --at
 };
 
 struct upcoming_instant {
@@ -100,6 +107,8 @@ class engine_view {
   virtual std::vector<protocol::worker_status> workers(mono_time now) const = 0;
   /// Nothing if the run is not in memory (final, or unknown to us).
   virtual std::optional<std::vector<blocking_reason>> why(const run_id& id, engine_time now) const = 0;
+  /// Nothing if the run is not in memory. A run that has just ended is, until its end is durable.
+  virtual std::optional<run_standing> standing(const run_id& id) const = 0;
   /// The next `count` instants of a job's schedule after `from`. Refusal: no such job, or its zone is still
   /// loading.
   virtual result<std::vector<upcoming_instant>> next_instants(const std::string& job, wall_time from,

@@ -82,6 +82,14 @@ struct websocket_endpoint {
   std::function<void(std::shared_ptr<websocket>, const http_request& head)> accepted;
 };
 
+/// One answer, for measurements.
+struct http_answered {
+  std::string_view method;
+  std::string_view pattern;  ///< of its route; empty if there is none
+  int status = 0;
+  nanoseconds took{0};  ///< since its head was whole; a streamed body is not in it
+};
+
 struct http_server_options {
   /// Accepted in Host (`name` with any port, or `name:port`), beside the listen address, localhost, the
   /// loopback literals and the literal of the address a connection arrived at.
@@ -96,6 +104,7 @@ struct http_server_options {
   std::chrono::milliseconds body_deadline = limits::http_body_deadline;  ///< plus 1 s per 64 KiB
   std::chrono::milliseconds keep_alive = limits::http_keep_alive;
   std::chrono::milliseconds write_stall = limits::http_write_stall;
+  std::function<void(const http_answered&)> answered;  ///< called as each answer is about to be sent
 };
 
 class http_server {
