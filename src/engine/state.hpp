@@ -410,6 +410,7 @@ class live_view final : public engine_view {
   std::vector<protocol::worker_status> workers(mono_time now) const override;
   std::optional<std::vector<blocking_reason>> why(const run_id& id, engine_time now) const override;
   std::optional<run_standing> standing(const run_id& id) const override;
+  std::optional<std::string> worker_of(const uuid& instance) const override;
   result<std::vector<upcoming_instant>> next_instants(const std::string& job, wall_time from,
                                                       std::size_t count) const override;
   totals count() const override;

@@ -51,6 +51,13 @@ std::vector<protocol::worker_status> live_view::workers(mono_time now) const {
   return list;
 }
 
+std::optional<std::string> live_view::worker_of(const uuid& instance) const {
+  for (const auto& [key, w] : core_.workers) {
+    if (w.row.instance == instance) return w.row.worker_id;
+  }
+  return std::nullopt;
+}
+
 std::optional<run_standing> live_view::standing(const run_id& id) const {
   const run_entry* r = core_.runs.find(id);
   if (r == nullptr) return std::nullopt;

@@ -48,6 +48,12 @@ boost::system::error_code write_line(const fs::path& file, const std::string& li
   if (fd >= 0) ::close(fd);
   if (!written) return {error, boost::system::system_category()};
   if (::rename(unfinished.c_str(), file.c_str()) != 0) return {errno, boost::system::system_category()};
+  // The name is the directory's, and is on disk when that is.
+  const int folder = ::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool named = folder >= 0 && ::fsync(folder) == 0;
+  const int naming_error = errno;
+  if (folder >= 0) ::close(folder);
+  if (!named) return {naming_error, boost::system::system_category()};
   return {};
 }
 

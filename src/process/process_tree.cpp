@@ -73,6 +73,21 @@ std::set<int> process_snapshot::ancestors(int pid) const {
   return found;
 }
 
+namespace {
+
+/// Nothing is in it but what `env -i PATH=...` and a shell put there.
+bool is_emptied(std::string_view environment) {
+  while (!environment.empty()) {
+    const auto item = environment.substr(0, environment.find('\0'));
+    const auto name = item.substr(0, item.find('='));
+    if (name != "PWD" && name != "OLDPWD" && name != "SHLVL" && name != "_" && name != "PATH") return false;
+    environment.remove_prefix(std::min(item.size() + 1, environment.size()));
+  }
+  return true;
+}
+
+}  // namespace
+
 std::optional<lease_mark> process_snapshot::mark_of(int pid) {
   if (const auto known = marks_.find(pid); known != marks_.end()) return known->second;
   std::optional<std::uint64_t> lease;
@@ -121,6 +136,14 @@ std::vector<int> process_snapshot::members_of(const lease_session& session) cons
   return members;
 }
 
+/// While the leader lives the number is ours, and so is who cannot be read. Without it the number may have
+/// been given out again, to a session that lost its leader, too: then only an emptied environment tells.
+bool process_snapshot::is_unmarked_member(int pid, const lease_session& session) const {
+  if (session.start_time == 0 || processes_.contains(session.number)) return true;
+  const auto environment = read_small_file(fmt::format("/proc/{}/environ", pid), limits::environ_bytes);
+  return environment && is_emptied(*environment);
+}
+
 std::vector<process_stat> process_snapshot::tree(const lease_mark& mark, const lease_session& session,
                                                  int root) {
   if (index_.root != root) build_index(root);
@@ -131,9 +154,9 @@ std::vector<process_stat> process_snapshot::tree(const lease_mark& mark, const l
   if (const auto named = index_.by_mark.find(mark); named != index_.by_mark.end()) {
     for (const int pid : named->second) add(pid);
   }
-  // Whoever carries another mark is not ours. One whose environment is empty or cannot be read is.
   for (const int pid : members_of(session)) {
-    if (const auto found = mark_of(pid); !found || found == mark) add(pid);
+    const auto found = mark_of(pid);  // whoever carries another one is not ours
+    if (found == mark || (!found && is_unmarked_member(pid, session))) add(pid);
   }
   std::vector<process_stat> living;
   for (const int pid : members) {
@@ -151,8 +174,15 @@ void send_signal(const process_stat& process, int signal) {
   if (now && now->start_time == process.start_time) signal_pidfd(fd, signal);
 }
 
-bool kill_lease_processes(const std::filesystem::path& work_dir, const lease_mark& mark) {
-  const auto session = read_session(work_dir, mark.lease);
+lease_session session_led_by(int pid) {
+  const auto stat = read_process_stat(pid);
+  return stat && stat->session == pid ? lease_session{pid, stat->start_time} : lease_session{};
+}
+
+bool kill_lease_processes(const std::filesystem::path& work_dir, const lease_mark& mark,
+                          const lease_session& known) {
+  const auto recorded = read_session(work_dir, mark.lease);
+  const auto& session = recorded.number != 0 ? recorded : known;
   const auto deadline = read_boot_clock() + limits::kill_patience;
   int rounds_without = 0;
   for (;;) {

@@ -15,13 +15,6 @@
 
 namespace orchestrator::process {
 
-/// The session of a lease's processes: its number is that of their first one, the leader.
-struct lease_session {
-  int number = 0;  ///< 0 if unknown
-  std::uint64_t start_time =
-      0;  ///< the leader's; 0 if the number cannot be somebody else's, or be used again
-};
-
 /// What /proc showed at one moment. One is shared by all kills of a turn, because taking it is the expensive
 /// part.
 class process_snapshot {
@@ -47,6 +40,8 @@ class process_snapshot {
   std::vector<int> members_of(const lease_session& session) const;
   /// Nothing if the process has no ORCHESTRATOR_LEASE, or is not ours to look at.
   std::optional<lease_mark> mark_of(int pid);
+  /// A process without a mark, in a session of that number, that is the lease's nevertheless.
+  bool is_unmarked_member(int pid, const lease_session& session) const;
 
   std::unordered_map<int, process_stat> processes_;
   std::unordered_map<int, std::vector<int>> children_;

@@ -154,6 +154,12 @@ asio::awaitable<net::http_response> who_am_i(api& a, net::http_request r) {
   co_return reply(a, show_session(caller_of(r)));
 }
 
+/// The page came by https, so something before us ends TLS. The origin was checked before.
+bool is_behind_tls(const net::http_request& r) {
+  const std::string* origin = r.header("origin");
+  return origin != nullptr && origin->starts_with("https://");
+}
+
 asio::awaitable<net::http_response> log_in(api& a, net::http_request r) {
   const auto body = body_object(r);
   if (!body) co_return reply(a, body.error());
@@ -166,7 +172,8 @@ asio::awaitable<net::http_response> log_in(api& a, net::http_request r) {
                                "send it as Authorization: Bearer TOKEN; with --auth=off none is needed"});
   }
   std::vector<store::access_change> rows;
-  const std::string cookie = a.auth.begin_session(who, *remember, a.tls, read_wall_clock(), rows);
+  const std::string cookie =
+      a.auth.begin_session(who, *remember, a.tls || is_behind_tls(r), read_wall_clock(), rows);
   co_await a.audit.commit(std::move(rows));
   net::http_response out = reply(a, show_session(who), 201);
   out.headers.emplace_back("Set-Cookie", cookie);

@@ -38,6 +38,15 @@ std::string host_of(const std::string& peer) {
   return host;
 }
 
+/// Somebody may name a token by its secret. What tells which one it was stays.
+std::string without_secret(std::string path) {
+  const std::size_t token = path.find("/orc_");
+  if (token == std::string::npos) return path;
+  const std::size_t end = std::min(path.find('/', token + 1), path.size());
+  const std::size_t secret = path.rfind('_', end - 1) + 1;
+  return path.replace(secret, end - secret, "...");
+}
+
 }  // namespace
 
 void audit_trail::attach(store::access_records& records, std::uint64_t last_id) {
@@ -54,12 +63,14 @@ store::audit_entry audit_trail::entry_of(const net::http_request& r, const ident
   }
   e.address = host_of(r.peer_address);
   e.method = printable(r.method, 16);
-  e.path = printable(r.path, limits::audit_path_bytes);
+  e.path = printable(without_secret(r.path), limits::audit_path_bytes);
   return e;
 }
 
 result<std::uint64_t> audit_trail::begin(const net::http_request& r, wall_time now) {
-  if (records_->waiting() >= limits::audit_rows_waiting) {
+  // A token can be revoked, and a session ended, when others have filled what may wait.
+  const bool ends_access = r.path.starts_with("/api/v1/tokens") || r.path.starts_with("/api/v1/session");
+  if (records_->waiting() >= limits::audit_rows_waiting * (ends_access ? 2 : 1)) {
     return refusal{errc::unavailable,
                    "the disk is behind with the audit trail, and no change is made unrecorded", "",
                    "try again in a moment; the server's log and /readyz say whether the disk is full"};

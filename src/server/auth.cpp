@@ -108,7 +108,7 @@ result<authenticator> authenticator::from_files(const fs::path& data_dir) {
     token_file file{data_dir / (kind + ".token"), r, "", ""};
     const auto secret = read_or_make_token_file(file.path, kind);
     if (!secret) return secret.error();
-    a.take_file(file, *secret);
+    a.take_file(file, look_of(file.path), *secret);
     a.files_.push_back(std::move(file));
   }
   return a;
@@ -129,8 +129,8 @@ void authenticator::adopt(store::access_snapshot found, store::access_records& r
 }
 
 /// The file's former secret, if any, is worth nothing from here on.
-void authenticator::take_file(token_file& file, const std::string& secret) {
-  file.look = look_of(file.path);
+void authenticator::take_file(token_file& file, const std::string& look, const std::string& secret) {
+  file.look = look;
   if (!file.key.empty()) entries_.erase(file.key);
   file.key.clear();
   ++endings_;
@@ -151,22 +151,24 @@ std::string authenticator::key_of(const entry& e) const {
 
 void authenticator::look_at_files() {
   for (token_file& file : files_) {
-    if (look_of(file.path) == file.look) continue;
+    // Looked at before it is read: what changes in between is seen the next time.
+    const std::string look = look_of(file.path);
+    if (look == file.look) continue;
     const auto secret = read_token_file(file.path);
     if (!secret) {
       telemetry::error("{}: it lets nobody in until that is mended ({})", secret.error().detail,
                        secret.error().hint);
-      take_file(file, "");
+      take_file(file, look, "");
       continue;
     }
     const auto known = entries_.find(file.key);
     if (known != entries_.end() && same_hash(known->second.row.hash, hash_of(*secret))) {
-      file.look = look_of(file.path);
+      file.look = look;
       continue;
     }
     telemetry::info("The token file {} was replaced: its former content lets nobody in any more",
                     file.path.string());
-    take_file(file, *secret);
+    take_file(file, look, *secret);
   }
 }
 
@@ -368,7 +370,7 @@ result<shown_token> authenticator::revoke(const std::string& token, wall_time no
                                    [&](const token_file& f) { return f.key == key_of(*found); });
     const auto secret = renew_token_file(file->path, to_string(file->role));
     if (!secret) return secret.error();
-    take_file(*file, *secret);
+    take_file(*file, look_of(file->path), *secret);
     return show(entries_.at(file->key), now);
   }
   entry& e = entries_.at(found->row.id);
@@ -382,16 +384,25 @@ result<shown_token> authenticator::revoke(const std::string& token, wall_time no
 
 // ---- sessions of browsers
 
+/// Of one token only so many: nobody is to push out the sessions of others.
+void authenticator::make_room_for_session(const std::string& token, std::vector<store::access_change>& rows) {
+  std::size_t of_token = 0;
+  for (const auto& [id, s] : sessions_) of_token += s.token == token ? 1 : 0;
+  const bool own = of_token >= limits::browser_sessions_a_token;
+  if (!own && sessions_.size() < limits::browser_sessions) return;
+  auto soonest = sessions_.end();
+  for (auto at = sessions_.begin(); at != sessions_.end(); ++at) {
+    if (own && at->second.token != token) continue;
+    if (soonest == sessions_.end() || at->second.expires_at < soonest->second.expires_at) soonest = at;
+  }
+  rows.push_back(store::delete_session{soonest->first});
+  sessions_.erase(soonest);
+  ++endings_;
+}
+
 std::string authenticator::begin_session(const identity& who, bool remember, bool secure, wall_time now,
                                          std::vector<store::access_change>& rows) {
-  if (sessions_.size() >= limits::browser_sessions) {
-    const auto soonest = std::min_element(
-        sessions_.begin(), sessions_.end(),
-        [](const auto& a, const auto& b) { return a.second.expires_at < b.second.expires_at; });
-    rows.push_back(store::delete_session{soonest->first});
-    sessions_.erase(soonest);
-    ++endings_;
-  }
+  make_room_for_session(who.key, rows);
   store::stored_session s;
   s.id = make_short_id();
   const std::string value = s.id + "_" + make_secret();

@@ -100,9 +100,10 @@ class authenticator {
                                                    const refusal& nobody);
   result<std::shared_ptr<const identity>> by_cookie(const net::http_request& head, wall_time now,
                                                     const refusal& nobody);
-  void take_file(token_file& file, const std::string& secret);
+  void take_file(token_file& file, const std::string& look, const std::string& secret);
   void mark_use(entry& e, wall_time now);
   void make_room(wall_time now, std::vector<store::access_change>& rows);
+  void make_room_for_session(const std::string& token, std::vector<store::access_change>& rows);
   std::string key_of(const entry& e) const;
   std::string cookie_name() const { return "orchestrator_" + cookie_suffix_; }
 

@@ -57,11 +57,18 @@ bool adds_to_backlog(const protocol::worker_message& m) {
 }
 
 /// Why the holder of this token may not send that; empty if he may.
-std::string not_allowed(const identity& from, const protocol::worker_message& m) {
+std::string not_allowed(const identity& from, const protocol::worker_message& m,
+                        const engine::engine_view& view) {
   const link_rule& line = rule_of(m);
   if (!suffices(from.role, line.least))
     return fmt::format("{} takes a token with the role {}", line.type, to_string(line.least));
   const std::string_view sender = sender_of(m);
+  // A worker is its instance, which anybody can read who can read; the name is only what it is called.
+  const auto* registration = std::get_if<protocol::worker_register>(&m.body);
+  if (!from.worker_id.empty() && registration != nullptr && registration->instance) {
+    const auto known = view.worker_of(*registration->instance);
+    if (known && *known != from.worker_id) return "this instance is another worker's";
+  }
   if (from.worker_id.empty() || sender.empty() || sender == from.worker_id) return "";
   return "this token is for the worker " + from.worker_id + " only";
 }
@@ -422,7 +429,7 @@ void coordinator::on_frame(session_id id, const std::string& frame) {
     return;
   }
   for (const protocol::worker_message& m : *decoded) {
-    if (const std::string why = not_allowed(*found->second.from, m); !why.empty()) {
+    if (const std::string why = not_allowed(*found->second.from, m, view()); !why.empty()) {
       found->second.socket->close(close_not_yours, why);
       return;
     }

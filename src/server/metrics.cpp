@@ -166,6 +166,7 @@ metrics::metrics(const std::string& version) : all_(std::make_unique<families>(v
 metrics::~metrics() = default;
 
 void metrics::started(const snapshot& found) {
+  newest_ = found.lease_counter;
   for (const attempt& a : found.attempts) {
     if (is_live(a.state)) live_.emplace(a.lease, a.state);
   }
@@ -178,13 +179,27 @@ void metrics::started(const snapshot& found) {
 
 void metrics::issued(const mutation_batch& batch, const engine::engine_view& view, engine_time now) {
   in_flight_.emplace_back(batch.number, now.mono);
+  std::string
+      rewritten;  // a job whose newest row is put anew, because a wrong clock had decided ahead of time
   for (const mutation& m : batch.mutations) {
     if (const auto* put = std::get_if<put_attempt>(&m)) {
       attempt_changed(put->attempt, view);
     } else if (const auto* ended = std::get_if<put_run>(&m); ended != nullptr && is_final(ended->run.state)) {
       run_ended(ended->run, view);
     } else if (const auto* instant = std::get_if<put_instant>(&m)) {
-      instant_decided(*instant, now.wall);
+      if (rewritten == instant->job && !instant->run)
+        rows_[instant->job] = {instant->instant, instant->count};  // what was cut, not what was decided
+      else
+        instant_decided(*instant, now.wall);
+      rewritten.clear();
+    } else if (const auto* backfill = std::get_if<backfill_instant>(&m)) {
+      all_->instants.Add({{"outcome", to_string(instant_outcome::late)}}).Increment();
+      const auto row = rows_.find(backfill->job);
+      if (row != rows_.end() && backfill->shared && row->second.first == *backfill->shared &&
+          !backfill->parts.empty())
+        row->second = {backfill->parts.back().instant, backfill->parts.back().count};
+    } else if (const auto* withdrawn = std::get_if<withdraw_instants>(&m)) {
+      rewritten = withdrawn->job;
     } else if (const auto* deleted = std::get_if<delete_job>(&m)) {
       rows_.erase(deleted->name);
     }
@@ -196,13 +211,11 @@ void metrics::committed(std::uint64_t number, mono_time now) {
     all_->commit.Observe(seconds(now - in_flight_.front().second));
 }
 
-// A row may be put again after its end, by a late result: that end is counted already.
+// A row may be put again after its end, by a late result or event: that end is counted already.
 void metrics::attempt_changed(const attempt& a, const engine::engine_view& view) {
-  const auto [known, added] = live_.try_emplace(a.lease, attempt_state::offered);
-  if (added && !is_live(a.state) && (a.late || !a.superseded_status.empty())) {
-    live_.erase(known);
-    return;
-  }
+  if (a.lease <= newest_ && !live_.contains(a.lease)) return;
+  newest_ = std::max(newest_, a.lease);
+  const auto known = live_.try_emplace(a.lease, attempt_state::offered).first;
   const bool started = known->second != attempt_state::running && a.started_at.has_value();
   if (started) {
     all_->dispatch_latency.Observe(seconds(std::max(*a.started_at - a.offered_at, milliseconds{0})));

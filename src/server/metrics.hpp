@@ -48,6 +48,7 @@ class metrics {
 
   std::unique_ptr<families> all_;
   std::unordered_map<lease_id, attempt_state> live_;  ///< attempts that have not ended
+  lease_id newest_{};                                 ///< the highest one seen
   /// The newest row without a run of each job: it is put again with more instants in it.
   std::map<std::string, std::pair<wall_time, std::uint64_t>> rows_;
   std::map<std::string, bool> queues_;                         ///< those that have a label of their own

@@ -158,7 +158,11 @@ void daemon::add_routes() {
     return std::nullopt;
   };
   workers.accepted = [this](const std::shared_ptr<net::websocket>& socket, const net::http_request& head) {
-    core_.accept_worker(socket, std::static_pointer_cast<const identity>(head.from));
+    auto who = std::static_pointer_cast<const identity>(head.from);
+    // It may have ended while the answer to the upgrade was under way, when nobody could find this
+    // connection.
+    if (!auth_.is_in(*who, read_wall_clock())) socket->close(1008, "the token has ended");
+    core_.accept_worker(socket, std::move(who));
   };
   http_->add(std::move(workers));
 }
@@ -214,14 +218,14 @@ asio::awaitable<void> daemon::retain() {
     if (time.ahead) {
       telemetry::warning(
           "the clock is {} ahead of what is known to have passed, so what it makes look old is not removed "
-          "until this server has run for that long; set the clock right, or if it is right (the machine was "
+          "before this server has run for six hours; set the clock right, or if it is right (the machine was "
           "off, say) wait, or start with --trust-clock",
           format_duration(*time.ahead));
     }
     core_.disk().retain(time.now, options_.retain_age, options_.retain_count);
     access_->trim_audit(time.now, options_.audit_age, options_.audit_count);
     std::vector<store::access_change> rows;
-    auth_.sweep(read_wall_clock(), rows);
+    auth_.sweep(time.now, rows);
     access_->write(std::move(rows), store::access_records::when::with_next, {});
     co_await net::sleep_for(retention_interval);
   }

@@ -111,7 +111,8 @@ outbox_segments::error_code outbox_segments::open_current() {
   const auto& [n, last] = *segments_.rbegin();
   if (last.size == 0 || last.size >= limits::outbox_segment) {
     const error_code error = start_segment();
-    return error == boost::system::errc::no_space_on_device ? error_code{} : error;
+    const bool full = error == boost::system::errc::no_space_on_device || error.value() == EDQUOT;
+    return full ? error_code{} : error;
   }
   fd_ = ::open(file_of(n).c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   return fd_ >= 0 ? error_code{} : files::last_error();

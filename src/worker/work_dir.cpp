@@ -47,10 +47,9 @@ constexpr std::string_view born = " born ";
 std::string place_of(const fs::path& dir) {
   struct statx info{};
   if (::statx(AT_FDCWD, dir.c_str(), 0, STATX_INO | STATX_BTIME, &info) != 0) return {};
-  std::string place = fmt::format("inode {}", info.stx_ino);
-  if ((info.stx_mask & STATX_BTIME) != 0)
-    place += fmt::format("{}{}.{:09}", born, info.stx_btime.tv_sec, info.stx_btime.tv_nsec);
-  return place;
+  // Where none is kept (FUSE, some networks') the inode may be another after each mount, too: no word then.
+  if ((info.stx_mask & STATX_BTIME) == 0) return {};
+  return fmt::format("inode {}{}{}.{:09}", info.stx_ino, born, info.stx_btime.tv_sec, info.stx_btime.tv_nsec);
 }
 
 /// By the time of birth where the file system keeps one, which some do only since a newer kernel; else by the

@@ -139,7 +139,8 @@ class daemon final : public process::supervisor_events {
  private:
   // process::supervisor_events: called from inside poll(), so they are only collected there and fed behind
   // it.
-  void started(std::uint64_t lease, int, wall_time) override {
+  void started(std::uint64_t lease, int pid, wall_time) override {
+    sessions_[lease] = process::session_led_by(pid);
     collected_.emplace_back(agent::process_started{lease});
   }
   void output(std::uint64_t lease, const std::string& stream, std::uint64_t end) override {
@@ -176,6 +177,7 @@ class daemon final : public process::supervisor_events {
 
   worker_options options_;
   net::server_url server_;
+  std::map<std::uint64_t, process::lease_session> sessions_;  ///< of leases whose supervisor may die
   work_dir dir_;
   std::unique_ptr<process::supervisor_client> supervisor_;
   opened_outbox box_;
@@ -278,7 +280,10 @@ int daemon::run() {
   box_.recovered = {};
   std::error_code ignored;  // without it jobs have no ORCHESTRATOR_OUTPUT to write to, and say so themselves
   std::filesystem::create_directory(outputs(), ignored);
-  for (const auto& s : supervisor_->inventory()) first.processes.push_back(convert(s));
+  for (const auto& s : supervisor_->inventory()) {
+    first.processes.push_back(convert(s));
+    if (!s.end) sessions_[s.lease] = process::session_led_by(s.pid);
+  }
   first.supervisor_fresh = supervisor_->fresh();
   first.files = leases_with_files();
   agent_ = std::make_unique<agent::agent>(make_config());
@@ -411,6 +416,7 @@ void daemon::carry_out_process(agent::effect& e) {
     supervisor_->renew(renewed->lease, renewed->until);
   } else if (auto* done = std::get_if<agent::forget_process>(&e)) {
     supervisor_->forget(done->lease);
+    sessions_.erase(done->lease);
     std::error_code ignored;  // most jobs wrote none
     std::filesystem::remove(outputs() / std::to_string(done->lease), ignored);
   } else if (auto* leftovers = std::get_if<agent::kill_leftovers>(&e)) {
@@ -442,8 +448,10 @@ void daemon::start_process(agent::start_process& start) {
 void daemon::kill_leftovers(const std::vector<std::uint64_t>& leases) {
   for (const std::uint64_t lease : leases) {
     process::lease_mark mark{lease, (outputs() / std::to_string(lease)).string()};
-    asio::post(killers_, [this, lease, mark = std::move(mark)] {
-      const bool none_left = process::kill_lease_processes(dir_.cluster_path(), mark);
+    const auto remembered = sessions_.find(lease);
+    const auto known = remembered == sessions_.end() ? process::lease_session{} : remembered->second;
+    asio::post(killers_, [this, lease, known, mark = std::move(mark)] {
+      const bool none_left = process::kill_lease_processes(dir_.cluster_path(), mark, known);
       agent::leftovers_killed done{lease, none_left, {}};
       for (const auto& [stream, end] : process::spooled_output(dir_.cluster_path(), lease))
         done.output.push_back({stream, end});

@@ -61,7 +61,7 @@ class Matrix(AccessTest):
         server = self.world.start_server("--log-level", "debug")
         served = [re.search(r"Serves (\S+) (\S+) to (\S+)", line) for line in server.lines]
         rows = [m.groups() for m in served if m]
-        files = [r for r in rows if not r[1].startswith(("/api", "/healthz", "/readyz"))]
+        files = [r for r in rows if not r[1].startswith(("/api", "/healthz", "/readyz", "/metrics"))]
         table = sorted(r for r in rows if r not in files)
         text = "".join(f"{need:9} {method:6} {pattern}\n" for method, pattern, need in table)
         if os.environ.get("ORCHESTRATOR_GOLDEN") == "write":
@@ -260,6 +260,26 @@ class Tokens(AccessTest):
         self.assertEqual(run(register, {**beat, "worker_id": "w-8"})[1], refused)
         self.assertEqual(run(register, {"type": "event", "event": "x", "worker_id": "w-8"})[1], refused)
         self.assertEqual(run({"type": "news", "worker_id": "w-8"})[1], refused)
+
+        # Who can read sees every instance; a token of one worker takes no other's leases by it.
+        other = self.world.start_worker(name="w-8")
+        instance = self.world.api("GET", "/api/v1/workers/w-8", expect=200)[1]["instance"]
+        self.assertEqual(other.terminate(), 0, other.log())
+        modern = {**register, "protocol": 1, "features": [], "slots": 1, "credit": 0, "boot_id": "b", "process": "p",
+                  "opened": 1, "highest_lease": 0, "running": [], "unacked": [], "lost": []}
+        stolen = (4003, "this instance is another worker's")
+        self.assertEqual(run({**modern, "instance": instance}), ([], stolen))
+        own = "0b54a8a4-1b9a-4f1a-8f6a-1d2f3c4b5a69"
+        self.assertEqual(run({**modern, "instance": own})[1], None)
+        self.assertEqual(run({**modern, "instance": own})[1], None)
+
+    def test_a_token_that_is_named_by_its_secret_does_not_stay_in_the_audit_trail(self):
+        self.world.start_server()
+        secret = self.make("leaked", "read")
+        self.assertEqual(self.world.api("POST", f"/api/v1/tokens/{secret}/revoke")[0], 404)
+        path = self.audit()[0]["path"]
+        self.assertNotIn(secret.rsplit("_", 1)[1], path)
+        self.assertEqual(path, f"/api/v1/tokens/{secret.rsplit('_', 1)[0]}_.../revoke")
 
     def test_the_worker_link_takes_workers_tokens_only(self):
         self.world.start_server()

@@ -119,6 +119,7 @@ inline constexpr std::size_t outbox_bytes = 1024 * 1024 * 1024;
 
 // Who may call, and who did
 inline constexpr std::size_t tokens = 1'000;            ///< those that ended go first when room is needed
+inline constexpr std::size_t browser_sessions_a_token = 20;
 inline constexpr std::size_t browser_sessions = 1'000;  ///< the one that ends soonest goes first
 inline constexpr auto session_idle = 12h;               ///< a login in a browser ends when unused for so long
 inline constexpr auto session_remembered = 24h * 30;    ///< the same for one that is to be remembered

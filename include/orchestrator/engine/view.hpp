@@ -109,6 +109,8 @@ class engine_view {
   virtual std::optional<std::vector<blocking_reason>> why(const run_id& id, engine_time now) const = 0;
   /// Nothing if the run is not in memory. A run that has just ended is, until its end is durable.
   virtual std::optional<run_standing> standing(const run_id& id) const = 0;
+  /// The name of the worker with this instance, if it is known.
+  virtual std::optional<std::string> worker_of(const uuid& instance) const = 0;
   /// The next `count` instants of a job's schedule after `from`. Refusal: no such job, or its zone is still
   /// loading.
   virtual result<std::vector<upcoming_instant>> next_instants(const std::string& job, wall_time from,

@@ -150,10 +150,21 @@ struct lease_mark {
   auto operator<=>(const lease_mark&) const = default;
 };
 
+/// The session of a lease's processes: its number is that of their first one, the leader.
+struct lease_session {
+  int number = 0;  ///< 0 if unknown
+  std::uint64_t start_time =
+      0;  ///< the leader's; 0 if the number cannot be somebody else's, or be used again
+};
+/// That of a process which leads one and lives.
+lease_session session_led_by(int pid);
+
 /// Kills every process that carries `mark` in its environment or belongs to the session that the supervisor
 /// has recorded for the lease, until none is left or 5 s passed. True if none is left. For leases whose
-/// supervisor died.
-bool kill_lease_processes(const std::filesystem::path& work_dir, const lease_mark& mark);
+/// supervisor died. `known` is what the daemon remembers of the session: a full disk, and supervisors of
+/// before 0.2, left no record.
+bool kill_lease_processes(const std::filesystem::path& work_dir, const lease_mark& mark,
+                          const lease_session& known = {});
 
 /// The kernel's boot id.
 std::string read_boot_id();

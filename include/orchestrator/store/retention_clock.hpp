@@ -17,10 +17,14 @@ class retention_clock {
   /// night, or a clock whose zone was set wrongly.
   static constexpr milliseconds believed{std::chrono::hours{25}};
 
+  /// One that stays further ahead is believed at last, or a server that is off at weekends, or whose first
+  /// start came before its clock was set, would never delete anything. Somebody has been warned by then.
+  static constexpr milliseconds longest_doubt{std::chrono::hours{6}};
+
   struct reading {
     wall_time now;
-    /// Set by the reading with which a doubt begins: how far ahead of all that is known the clock is, and
-    /// for how long it has to stay there until it is believed.
+    /// Set by the reading with which a doubt begins: how far ahead of all that is known the clock is. It has
+    /// to stay there for longest_doubt of this process's life until it is believed.
     std::optional<milliseconds> ahead;
   };
 
@@ -41,7 +45,7 @@ class retention_clock {
       doubt_ = {t.mono, ahead};
       return {passed_, ahead};
     }
-    if (t.mono - doubt_->since >= doubt_->ahead) return believe(t.wall);
+    if (t.mono - doubt_->since >= longest_doubt) return believe(t.wall);
     return {passed_, std::nullopt};
   }
 

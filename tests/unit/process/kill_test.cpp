@@ -235,6 +235,38 @@ TEST_CASE("processes of a dead supervisor are found by their session where the e
   }
 }
 
+TEST_CASE("in a session without leader only who has an emptied environment, or ours, is ended") {
+  work_dir dir;
+  const auto note = dir.path() / "orphan";
+  test_daemon daemon(dir);
+  daemon.client().start(shell(1000007, "(env -i HOME=/of/somebody sh -c 'echo $$ > " + note.string() +
+                                           "; exec sleep 300' &) ; until test -s " + note.string() +
+                                           "; do sleep 0.01; done"));
+  const int stranger = wait_for_number(note);
+  REQUIRE(daemon.wait_for_end(1000007).exit_code == 0);
+  ::kill(daemon.client().pid(), SIGKILL);
+  REQUIRE(daemon.until([&] { return daemon.lost_news == 1; }));
+  CHECK(kill_lease_processes(dir.path(), {1000007, ""}));
+  CHECK(is_alive(stranger));
+  ::kill(stranger, SIGKILL);
+}
+
+TEST_CASE("what the daemon remembers of a session does where the disk took no record of it") {
+  work_dir dir;
+  test_daemon daemon(dir);
+  daemon.client().start(command(1000008, {"env", "-i", "sleep", "300"}));
+  const int leader = daemon.wait_for_start(1000008);
+  const auto known = session_led_by(leader);
+  CHECK(known.number == leader);
+  std::filesystem::remove(dir.path() / "spool/1000008.session");
+  ::kill(daemon.client().pid(), SIGKILL);
+  REQUIRE(daemon.until([&] { return daemon.lost_news == 1; }));
+  CHECK(kill_lease_processes(dir.path(), {1000008, ""}));
+  CHECK(is_alive(leader));
+  CHECK(kill_lease_processes(dir.path(), {1000008, ""}, known));
+  CHECK_FALSE(is_alive(leader));
+}
+
 TEST_CASE("the session's number of a living stranger kills nobody") {
   work_dir dir;
   test_daemon daemon(dir);

@@ -21,6 +21,7 @@ class view_of_nothing : public engine::engine_view {
     return std::nullopt;
   }
   std::optional<engine::run_standing> standing(const run_id&) const override { return standing_; }
+  std::optional<std::string> worker_of(const uuid&) const override { return std::nullopt; }
   result<std::vector<engine::upcoming_instant>> next_instants(const std::string&, wall_time,
                                                               std::size_t) const override {
     return std::vector<engine::upcoming_instant>{};
@@ -119,7 +120,8 @@ TEST_CASE("a run is counted with its queue, and only so many queues have a label
 TEST_CASE("instants that share a row are counted one by one as the row grows, over a restart too") {
   scrape s;
   snapshot found;
-  found.instants["job"] = {{wall_time{1'000ms}, instant_outcome::paused, std::nullopt, "", 3, wall_time{3'000ms}}};
+  found.instants["job"] = {
+      {wall_time{1'000ms}, instant_outcome::paused, std::nullopt, "", 3, wall_time{3'000ms}}};
   s.m.started(found);
   s.issue({quiet("job", instant_outcome::paused, 4)});
   s.issue({quiet("job", instant_outcome::paused, 6)});
