@@ -345,15 +345,23 @@ TEST_CASE(
   CHECK(w.auth->who_calls(with_cookie(third), noon).error().detail.find("revoked") != std::string::npos);
 }
 
-TEST_CASE("sessions are bounded, and what ended is swept") {
+TEST_CASE("sessions are bounded, of one token and of all, and what ended is swept") {
   world w;
+  const std::string kept = w.log_in(w.make("grace", role::admin));
   const std::string secret = w.make("ada", role::read);
-  for (std::size_t i = 0; i < limits::browser_sessions + 5; ++i) w.log_in(secret);
+  for (std::size_t i = 0; i < limits::browser_sessions_a_token + 5; ++i) w.log_in(secret);
+  CHECK(w.rows.sessions.size() == limits::browser_sessions_a_token + 1);
+  CHECK(w.auth->who_calls(with_cookie(kept), noon).has_value());  // nobody logs others out
+  for (std::size_t n = 0; n < limits::browser_sessions / limits::browser_sessions_a_token; ++n) {
+    const std::string another = w.make("reader-" + std::to_string(n), role::read);
+    for (std::size_t i = 0; i < limits::browser_sessions_a_token; ++i) w.log_in(another);
+  }
   CHECK(w.rows.sessions.size() == limits::browser_sessions);
   REQUIRE(w.revoke("ada").has_value());
+  const std::size_t tokens = w.rows.tokens.size();
   std::vector<store::access_change> rows;
   w.auth->sweep(noon + std::chrono::hours{24 * 31}, rows);
   w.keep(rows);
   CHECK(w.rows.sessions.empty());
-  CHECK(w.rows.tokens.empty());
+  CHECK(w.rows.tokens.size() == tokens - 1);
 }
