@@ -93,7 +93,7 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& e) {
   const auto near = nearest(shown, views);
   // CLI11 takes the flags of `submit ls -l` for ours: the command must begin behind `--`.
   const CLI::Option* words = at->get_option_no_throw("command");
-  if (word.starts_with("-") && words != nullptr && words->count() > 0)
+  if (!near && word.starts_with("-") && words != nullptr && words->count() > 0)
     return fmt::format("unknown flag `{}`; if it belongs to the command, put -- before that: {} -- {} {}",
                        printable(shown), command, printable(words->results().front()), printable(word));
   return fmt::format("unknown {} `{}`", word.starts_with("-") ? "flag" : "command or argument",

@@ -44,6 +44,10 @@ ROUTES = {
     "/healthz": ([], []),
     "/readyz": ([], []),
     "/metrics": ([], []),
+    "/api/v1/tokens": ([], ["limit=1"]),
+    "/api/v1/tokens/{id}": (["admin.token", *NAMES], []),
+    "/api/v1/audit": ([], ["limit=1", "refused=1", "name=admin.token", "since=1h"]),
+    "/api/v1/session": ([], []),
 }
 # Queries that might mean something to somebody.
 ODD_QUERIES = ["", "x=1", "limit=0", "limit=-1", "limit=99999999999999999999", "limit=1&limit=2", "cursor=%00",
@@ -80,7 +84,7 @@ class Reads(WorldTest):
         super().setUp()
         world = self.world
         world.start_server("--log-level", "debug")
-        served = {m.group(1) for line in world.server.lines if (m := re.search(r"Serves GET (\S+)$", line))}
+        served = {m.group(1) for line in world.server.lines if (m := re.search(r"Serves GET (\S+) to \S+$", line))}
         # Those of the dashboard are its own business (dashboard_test.py), but they change nothing either.
         self.routes = {route for route in served if route in ROUTES or route.startswith("/api")}
         pages = {page: (["kept"] if "{" in page else [], []) for page in served - self.routes}
@@ -103,6 +107,9 @@ class Reads(WorldTest):
         eventually(lambda: world.worker_state("w1") is None, "the worker is gone")
         held = world.submit(command=["true"], hold=True, queue="slow")
         self.names = {"run": done["id"], "held": held["id"]}
+        # What came of each change is put into the audit trail a moment behind it.
+        trail = lambda: world.api("GET", "/api/v1/audit?limit=500", expect=200)[1]["items"]
+        eventually(lambda: all(entry["status"] for entry in trail()), "the audit trail is complete")
 
     def dump(self):
         """All that is in both databases, row by row."""

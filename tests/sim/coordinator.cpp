@@ -77,9 +77,12 @@ void coordinator::start() {
   world_.say([] { return "coordinator starts"; });
   orchestrator::snapshot found = disk_->reopen(clock().wall);
   retention_clock_.emplace(found.retained_at, clock());
+  const bool first_retention = !found.retained_at;
   world_.judge.coordinator_starts(found);
   feed(engine::started{std::move(found), world_.chance.next()});
   if (up()) world_.judge.coordinator_started(*engine_);
+  // The server makes a pass at every start; the first one puts on disk what time it went by.
+  if (up() && first_retention) retain(std::chrono::hours{24 * 30});
   if (up() && disk_full_) feed(engine::space_changed{true});
 }
 
