@@ -73,36 +73,24 @@ std::set<int> process_snapshot::ancestors(int pid) const {
   return found;
 }
 
-namespace {
-
-/// Nothing is in it but what `env -i PATH=...` and a shell put there.
-bool is_emptied(std::string_view environment) {
-  while (!environment.empty()) {
-    const auto item = environment.substr(0, environment.find('\0'));
-    const auto name = item.substr(0, item.find('='));
-    if (name != "PWD" && name != "OLDPWD" && name != "SHLVL" && name != "_" && name != "PATH") return false;
-    environment.remove_prefix(std::min(item.size() + 1, environment.size()));
-  }
-  return true;
-}
-
-}  // namespace
-
-std::optional<lease_mark> process_snapshot::mark_of(int pid) {
-  if (const auto known = marks_.find(pid); known != marks_.end()) return known->second;
+const process_snapshot::environment& process_snapshot::environment_of(int pid) {
+  if (const auto known = environments_.find(pid); known != environments_.end()) return known->second;
   std::optional<std::uint64_t> lease;
   std::string output;
-  const auto environment = read_small_file(fmt::format("/proc/{}/environ", pid), limits::environ_bytes);
-  std::string_view rest = environment ? std::string_view(*environment) : std::string_view();
+  const auto text = read_small_file(fmt::format("/proc/{}/environ", pid), limits::environ_bytes);
+  environment found{std::nullopt, text.has_value()};
+  std::string_view rest = text ? std::string_view(*text) : std::string_view();
   while (!rest.empty()) {
     const auto item = rest.substr(0, rest.find('\0'));
     if (item.starts_with(lease_variable)) lease = parse_lease(item.substr(lease_variable.size()));
     if (item.starts_with(output_variable)) output = item.substr(output_variable.size());
+    const auto name = item.substr(0, item.find('='));
+    if (name != "PWD" && name != "OLDPWD" && name != "SHLVL" && name != "_" && name != "PATH")
+      found.emptied = false;
     rest.remove_prefix(std::min(item.size() + 1, rest.size()));
   }
-  std::optional<lease_mark> mark;
-  if (lease) mark = lease_mark{*lease, std::move(output)};
-  return marks_.emplace(pid, std::move(mark)).first->second;
+  if (lease) found.mark = lease_mark{*lease, std::move(output)};
+  return environments_.emplace(pid, std::move(found)).first->second;
 }
 
 void process_snapshot::build_index(int root) {
@@ -116,7 +104,7 @@ void process_snapshot::build_index(int root) {
   }
   for (const int pid : candidates) {
     if (excluded_.contains(pid)) continue;
-    if (const auto mark = mark_of(pid)) index_.by_mark[*mark].push_back(pid);
+    if (const auto& mark = environment_of(pid).mark) index_.by_mark[*mark].push_back(pid);
     index_.by_session[processes_.at(pid).session].push_back(pid);
   }
 }
@@ -138,10 +126,9 @@ std::vector<int> process_snapshot::members_of(const lease_session& session) cons
 
 /// While the leader lives the number is ours, and so is who cannot be read. Without it the number may have
 /// been given out again, to a session that lost its leader, too: then only an emptied environment tells.
-bool process_snapshot::is_unmarked_member(int pid, const lease_session& session) const {
-  if (session.start_time == 0 || processes_.contains(session.number)) return true;
-  const auto environment = read_small_file(fmt::format("/proc/{}/environ", pid), limits::environ_bytes);
-  return environment && is_emptied(*environment);
+bool process_snapshot::is_unmarked_member(int pid, const lease_session& session) {
+  if (environment_of(pid).mark) return false;  // somebody else's
+  return session.start_time == 0 || processes_.contains(session.number) || environment_of(pid).emptied;
 }
 
 std::vector<process_stat> process_snapshot::tree(const lease_mark& mark, const lease_session& session,
@@ -155,8 +142,7 @@ std::vector<process_stat> process_snapshot::tree(const lease_mark& mark, const l
     for (const int pid : named->second) add(pid);
   }
   for (const int pid : members_of(session)) {
-    const auto found = mark_of(pid);  // whoever carries another one is not ours
-    if (found == mark || (!found && is_unmarked_member(pid, session))) add(pid);
+    if (environment_of(pid).mark == mark || is_unmarked_member(pid, session)) add(pid);
   }
   std::vector<process_stat> living;
   for (const int pid : members) {

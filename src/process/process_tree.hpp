@@ -38,14 +38,18 @@ class process_snapshot {
   std::set<int> ancestors(int pid) const;
   /// Members of the session, unless its number is somebody else's by now.
   std::vector<int> members_of(const lease_session& session) const;
-  /// Nothing if the process has no ORCHESTRATOR_LEASE, or is not ours to look at.
-  std::optional<lease_mark> mark_of(int pid);
+  /// What a process's environment tells, read once.
+  struct environment {
+    std::optional<lease_mark> mark;  ///< nothing without ORCHESTRATOR_LEASE, or if it is not ours to look at
+    bool emptied = false;  ///< could be read, and holds what `env -i PATH=...` and a shell put there
+  };
+  const environment& environment_of(int pid);
   /// A process without a mark, in a session of that number, that is the lease's nevertheless.
-  bool is_unmarked_member(int pid, const lease_session& session) const;
+  bool is_unmarked_member(int pid, const lease_session& session);
 
   std::unordered_map<int, process_stat> processes_;
   std::unordered_map<int, std::vector<int>> children_;
-  std::unordered_map<int, std::optional<lease_mark>> marks_;
+  std::unordered_map<int, environment> environments_;
   std::set<int> excluded_;
   index index_;
 };

@@ -261,7 +261,7 @@ void metrics::answered(std::string_view method, std::string_view pattern, int st
 std::string metrics::queue_label(const std::string& queue) {
   if (queues_.contains(queue)) return queue;
   if (queues_.size() >= limits::metric_queues) return "other";
-  queues_.emplace(queue, true);
+  queues_.insert(queue);
   return queue;
 }
 

@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -51,7 +52,7 @@ class metrics {
   lease_id newest_{};                                 ///< the highest one seen
   /// The newest row without a run of each job: it is put again with more instants in it.
   std::map<std::string, std::pair<wall_time, std::uint64_t>> rows_;
-  std::map<std::string, bool> queues_;                         ///< those that have a label of their own
+  std::set<std::string> queues_;                               ///< those that have a label of their own
   std::deque<std::pair<std::uint64_t, mono_time>> in_flight_;  ///< batches that are not on disk
 };
 

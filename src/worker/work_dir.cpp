@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
-#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -40,24 +39,14 @@ bool is_full(const std::error_code& ec) {
   return ec == std::errc::no_space_on_device || ec.value() == EDQUOT;
 }
 
-constexpr std::string_view born = " born ";
-
-/// What a copy cannot have and a rename does not change. Not the device: that of a container's or a network's
-/// file system is another after each mount.
+/// What a copy cannot have and a rename does not change: when the directory was made. Not its device or
+/// inode, which in a container's or a network's file system are others after each mount. Empty where no time
+/// of birth is kept: then nothing can be said.
 std::string place_of(const fs::path& dir) {
   struct statx info{};
-  if (::statx(AT_FDCWD, dir.c_str(), 0, STATX_INO | STATX_BTIME, &info) != 0) return {};
-  // Where none is kept (FUSE, some networks') the inode may be another after each mount, too: no word then.
-  if ((info.stx_mask & STATX_BTIME) == 0) return {};
-  return fmt::format("inode {}{}{}.{:09}", info.stx_ino, born, info.stx_btime.tv_sec, info.stx_btime.tv_nsec);
-}
-
-/// By the time of birth where the file system keeps one, which some do only since a newer kernel; else by the
-/// inode.
-bool is_same_place(std::string_view one, std::string_view other) {
-  const auto [at, other_at] = std::pair{one.find(born), other.find(born)};
-  if (at != one.npos && other_at != other.npos) return one.substr(at) == other.substr(other_at);
-  return one.substr(0, at) == other.substr(0, other_at);
+  if (::statx(AT_FDCWD, dir.c_str(), 0, STATX_BTIME, &info) != 0 || (info.stx_mask & STATX_BTIME) == 0)
+    return {};
+  return fmt::format("born {}.{:09}", info.stx_btime.tv_sec, info.stx_btime.tv_nsec);
 }
 
 int supervisor_of_any_cluster(const fs::path& dir) {
@@ -137,7 +126,7 @@ boost::system::result<void, work_dir_failure> work_dir::read_identity() {
       // Of an older version. On a full disk the next start does it.
       if (const auto ec = write_instance(place); ec && !is_full(ec))
         return cannot("write", path_ / "instance", ec);
-    } else if (!place.empty() && !is_same_place(made_for, place)) {
+    } else if (!place.empty() && made_for != place) {
       if (const auto left = leave_identity(place); !left) return left;
     }
   } else {

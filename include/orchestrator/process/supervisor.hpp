@@ -161,8 +161,8 @@ lease_session session_led_by(int pid);
 
 /// Kills every process that carries `mark` in its environment or belongs to the session that the supervisor
 /// has recorded for the lease, until none is left or 5 s passed. True if none is left. For leases whose
-/// supervisor died. `known` is what the daemon remembers of the session: a full disk, and supervisors of
-/// before 0.2, left no record.
+/// supervisor died. `known` is what the daemon remembers of the session: a full disk, or a supervisor
+/// of an older version, left no record.
 bool kill_lease_processes(const std::filesystem::path& work_dir, const lease_mark& mark,
                           const lease_session& known = {});
 
